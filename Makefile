@@ -1,0 +1,42 @@
+PYTHON ?= python3
+# `make test TORCH=` leaves torch out; the tests that need it are then skipped
+TORCH ?= torch
+BIN := .venv/bin
+DEMO := .venv-demo/bin
+INSTALL := -m pip install -q -c constraints.txt
+
+.PHONY: demo test lint bench train-env torch
+.DELETE_ON_ERROR:
+
+demo: $(DEMO)/.core  # compile and run the built-in example; needs no torch
+	$(DEMO)/snncc demo
+
+test: lint $(if $(TORCH),torch)
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(BIN)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(BIN)/.dev
+	$(BIN)/python -m benchmarks.kernels
+
+train-env: $(BIN)/.train  # everything: [dev], [report] and [train]
+
+# A stamp is newer than what it was installed from, so a second call installs nothing.
+$(DEMO)/.core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	$(DEMO)/python $(INSTALL) -e .
+	touch $@
+
+$(BIN)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(INSTALL) -e .[dev]
+	touch $@
+
+$(BIN)/.train: $(BIN)/.dev
+	$(BIN)/python $(INSTALL) -e .[dev,report,train]
+	touch $@
+
+torch: $(BIN)/.dev  # may fail: without torch the tests still pass
+	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) && touch $(BIN)/.torch; }

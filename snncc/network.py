@@ -1,0 +1,173 @@
+"""The spiking graph IR: populations joined by projections.
+
+A network is a normal form. A projection is weightless routing followed by exactly one linear map; a population's
+current is the sum of its projections plus its bias. Whatever can be built can be run, counted, saved and drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+import networkx
+
+from snncc.encoders import Encoder
+from snncc.graph import Array, Graph
+from snncc.neurons import MaxGate, Neuron, Readout
+from snncc.synapses import Synapse
+from snncc.synapses.routing import Route
+
+Kind = Encoder | Neuron
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Neurons of one kind, an encoder of one graph input, or a readout of one value.
+
+    Args:
+        name: unique; also the key of its spikes in `--spikes`.
+        shape: (C, *spatial), without batch and time.
+        kind: an encoder, or a neuron with its parameters per channel.
+        bias: None, per channel [C], or a map [C, *spatial]; added to the current at every step.
+        unit: lambda, the analog value that one spike stands for, per channel [C]; None until calibrated.
+        value: the teacher Graph's value this population stands for ("" if none): what calibration watches.
+        origin: teacher node names.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+    bias: Array | None = None
+    unit: Array | None = None
+    value: str = ""
+    origin: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def is_encoder(self) -> bool:
+        return isinstance(self.kind, Encoder)
+
+    @property
+    def is_readout(self) -> bool:
+        return isinstance(self.kind, Readout)
+
+    @property
+    def is_gate(self) -> bool:
+        return isinstance(self.kind, MaxGate)
+
+    @property
+    def fires(self) -> bool:
+        """Does it emit spikes (and so appear in `--spikes`)? Readouts and constant encoders do not."""
+        return self.kind.fires
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One linear map from `pre` to `post`, after weightless routing of `pre`'s spikes (applied left to right)."""
+
+    pre: str
+    post: str
+    synapse: Synapse
+    routing: tuple[Route, ...] = ()
+    origin: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.pre}->{self.post}"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A spiking network.
+
+    Args:
+        inputs: graph inputs, name -> shape with batch 1.
+        outputs: graph output names, in the teacher's order.
+        populations: in execution order: a projection's `pre` stands before its `post`.
+        projections: in the order in which their currents are added.
+        prologue: analog Graph from graph inputs to the values that encoders read (None: encoders read inputs).
+        epilogue: analog Graph from readouts (and graph inputs, prologue values) to graph outputs (None: readouts
+            are the outputs).
+        meta: JSON-like facts: default timesteps, t_max, preprocessing, provenance, calibration quantiles.
+
+    An encoder's `value` names the graph input or prologue value it reads; a readout's `value` names the value it makes.
+    """
+
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    prologue: Graph | None = None
+    epilogue: Graph | None = None
+    meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def _by_name(self) -> dict[str, Population]:
+        return {p.name: p for p in self.populations}
+
+    def __getitem__(self, name: str) -> Population:
+        return self._by_name[name]
+
+    @cached_property
+    def _incoming(self) -> dict[str, tuple[Projection, ...]]:
+        return {p.name: tuple(j for j in self.projections if j.post == p.name) for p in self.populations}
+
+    @cached_property
+    def _outgoing(self) -> dict[str, tuple[Projection, ...]]:
+        return {p.name: tuple(j for j in self.projections if j.pre == p.name) for p in self.populations}
+
+    def incoming(self, population: Population) -> tuple[Projection, ...]:
+        return self._incoming[population.name]
+
+    def outgoing(self, population: Population) -> tuple[Projection, ...]:
+        return self._outgoing[population.name]
+
+    def analog(self, projection: Projection) -> bool:
+        """Does it carry a constant analog current rather than spikes?"""
+        return not self[projection.pre].fires
+
+    def routed_shape(self, projection: Projection) -> tuple[int, ...]:
+        """Shape (C, *spatial) of the pre spikes after the projection's routing."""
+        shape = self[projection.pre].shape
+        for route in projection.routing:
+            shape = route.shape(shape)
+        return shape
+
+    @property
+    def encoders(self) -> tuple[Population, ...]:
+        return tuple(p for p in self.populations if p.is_encoder)
+
+    @property
+    def readouts(self) -> tuple[Population, ...]:
+        return tuple(p for p in self.populations if p.is_readout)
+
+    @cached_property
+    def nx(self) -> networkx.MultiDiGraph:
+        """A view for analysis: populations as nodes, projections as edges."""
+        view = networkx.MultiDiGraph()
+        for population in self.populations:
+            view.add_node(population.name, population=population)
+        for projection in self.projections:
+            view.add_edge(projection.pre, projection.post, projection=projection)
+        return view
+
+    def with_populations(self, changes: Mapping[str, Population]) -> Network:
+        """The same network with some populations (of the same names) exchanged."""
+        return replace(self, populations=tuple(changes.get(p.name, p) for p in self.populations))
+
+    def with_projections(self, changes: Mapping[Projection, Projection]) -> Network:
+        return replace(self, projections=tuple(changes.get(j, j) for j in self.projections))
+
+    def with_meta(self, **entries: Any) -> Network:
+        return replace(self, meta={**self.meta, **entries})
