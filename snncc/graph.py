@@ -152,6 +152,6 @@ class Graph:
 
 def frozen(array: Array) -> Array:
     """A read-only contiguous copy-on-need of `array`."""
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # ascontiguousarray would make a scalar one-dimensional
     array.flags.writeable = False
     return array

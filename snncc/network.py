@@ -81,10 +81,11 @@ class Projection:
     synapse: Synapse
     routing: tuple[Route, ...] = ()
     origin: tuple[str, ...] = ()
+    tag: int = 0  # tells several projections between the same two populations apart
 
     @property
     def name(self) -> str:
-        return f"{self.pre}->{self.post}"
+        return f"{self.pre}->{self.post}" + (f"#{self.tag}" if self.tag else "")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,30 @@
+"""Passes that come with snncc. To add one: a file, a line here, a golden text."""
+
+from snncc.passes.graph.dead_nodes import DeadNodes
+from snncc.passes.graph.drop_noop import DropNoop
+from snncc.passes.graph.fold_affine import FoldAffine
+from snncc.passes.graph.fold_batchnorm import FoldBatchNorm
+from snncc.passes.graph.fold_pad import FoldPad
+from snncc.passes.graph.matmul_to_gemm import MatMulToGemm
+from snncc.passes.graph.relu_before_maxpool import ReluBeforeMaxPool
+from snncc.passes.graph.sink_concat import SinkConcat
+from snncc.passes.lower import Lower
+from snncc.passes.network.calibrate import Calibrate
+from snncc.passes.network.neurons import Neurons
+from snncc.passes.network.quantize import Quantize
+from snncc.pipeline import Pass
+
+BUILTIN: tuple[type[Pass], ...] = (
+    DropNoop,
+    MatMulToGemm,
+    SinkConcat,
+    ReluBeforeMaxPool,
+    FoldBatchNorm,
+    FoldAffine,
+    FoldPad,
+    DeadNodes,
+    Lower,
+    Calibrate,
+    Neurons,
+    Quantize,
+)

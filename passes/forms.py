@@ -1,0 +1,175 @@
+"""Linear forms: what a value of the teacher is in terms of spikes, while `lower` walks the graph.
+
+A form is a list of blocks along the channel axis (a Concat is nothing but a longer list); a block is a sum of terms
+plus a bias; a term is one population's spikes, routed, through at most one synapse (None: the spikes themselves).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from snncc.graph import Array
+from snncc.passes.compose import compose
+from snncc.synapses import Conv, Diagonal, Synapse
+from snncc.synapses.apply import apply
+from snncc.synapses.routing import Pad, Reshape, Route, Slice, Upsample
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """routed: shape of the source's spikes after routing, which the synapse reads."""
+
+    source: str
+    routed: Shape
+    routing: tuple[Route, ...] = ()
+    synapse: Synapse | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """bias: None, [C] or [C, *spatial]. value: the graph value this block is, "" if it is only a part of one.
+    origin: the teacher's nodes that made it out of spikes."""
+
+    shape: Shape
+    terms: tuple[Term, ...]
+    bias: Array | None = None
+    value: str = ""
+    origin: tuple[str, ...] = ()
+
+    @property
+    def spikes(self) -> Term | None:
+        """The one term, if this block is a population's spikes and nothing else."""
+        plain = len(self.terms) == 1 and self.bias is None and self.terms[0].synapse is None
+        return self.terms[0] if plain else None
+
+
+Form = tuple[Block, ...]
+
+
+def bias_map(block: Block) -> Array | None:
+    if block.bias is None or block.bias.shape == block.shape:
+        return block.bias
+    return np.broadcast_to(block.bias.reshape(-1, *(1,) * (len(block.shape) - 1)), block.shape)
+
+
+def simplest(bias: Array | None) -> Array | None:
+    """[C] if the map is constant over space; None if it is zero."""
+    if bias is None or not np.any(bias):
+        return None
+    flat = bias.reshape(len(bias), -1)
+    return flat[:, 0].copy() if np.allclose(flat, flat[:, :1], rtol=1e-12, atol=0) else bias
+
+
+def through(block: Block, synapse: Synapse) -> Block | None:
+    """`synapse` applied to a block, or None where a term cannot be multiplied out."""
+    terms = []
+    for term in block.terms:
+        if term.synapse is None:
+            terms.append(replace(term, synapse=synapse))
+            continue
+        found = compose(term.synapse, synapse, term.routed)
+        if found is None:
+            return None
+        routed = term.routed
+        for route in found[0]:
+            routed = route.shape(routed)
+        terms.append(Term(term.source, routed, term.routing + found[0], found[1]))
+    bias = bias_map(block)
+    return Block(synapse.shape(block.shape), tuple(terms), None if bias is None else simplest(apply(synapse, bias)))
+
+
+def routed(block: Block, route: Route) -> Block | None:
+    """`route` applied to a block, or None where it cannot be moved before a term's synapse."""
+    terms = []
+    for term in block.terms:
+        if isinstance(route, Reshape) and (
+            term.synapse is not None or any(isinstance(r, Upsample) for r in term.routing)
+        ):
+            return None
+        synapse = term.synapse
+        if isinstance(route, Slice) and not route.takes_all_channels(block.shape[0]) and synapse is not None:
+            if not isinstance(synapse, Diagonal):
+                return None
+            synapse = replace(synapse, weight=synapse.weight[route.start[0] : route.stop[0]])
+        elif not (synapse is None or isinstance(synapse, Diagonal) or _mixes_channels_only(synapse)):
+            return None
+        here = route
+        if isinstance(route, Slice) and isinstance(synapse, Conv):
+            here = Slice((0, *route.start[1:]), (term.routed[0], *route.stop[1:]))
+        terms.append(Term(term.source, here.shape(term.routed), (*term.routing, here), synapse))
+    bias = bias_map(block)
+    moved = None if bias is None else simplest(route.apply(bias, len(block.shape)))
+    return Block(route.shape(block.shape), tuple(terms), moved)
+
+
+def _mixes_channels_only(synapse: Synapse) -> bool:
+    return (
+        isinstance(synapse, Conv)
+        and set(synapse.weight.shape[2:]) <= {1}
+        and set(synapse.stride) <= {1}
+        and not any(synapse.pads)
+    )
+
+
+def scaled(block: Block, factor: Array) -> Block:
+    """factor: [C]"""
+    terms = []
+    for term in block.terms:
+        if term.synapse is None:
+            terms.append(replace(term, synapse=Diagonal(factor.astype(np.float64))))
+        else:
+            terms.append(replace(term, synapse=term.synapse.scaled(np.ones(term.routed[0]), factor)))
+    bias = block.bias
+    if bias is not None:
+        bias = bias * factor.reshape(-1, *(1,) * (bias.ndim - 1))
+    return replace(block, terms=tuple(terms), bias=bias, value="")
+
+
+def shifted(block: Block, offset: Array) -> Block:
+    """offset: [C] or [C, *spatial]"""
+    return added(block, Block(block.shape, (), offset.astype(np.float64)))
+
+
+def added(a: Block, b: Block) -> Block:
+    """Sum of two blocks of one shape."""
+    if a.bias is None or b.bias is None:
+        bias = a.bias if b.bias is None else b.bias
+    elif a.bias.shape == b.bias.shape:
+        bias = a.bias + b.bias
+    else:
+        left, right = bias_map(a), bias_map(b)
+        assert left is not None and right is not None
+        bias = left + right
+    return Block(a.shape, a.terms + b.terms, simplest(bias))
+
+
+def cut_alike(a: Form, b: Form) -> list[tuple[Block, Block]] | None:
+    """The blocks of two forms, cut at the boundaries of both; None where a block cannot be cut."""
+    pairs = []
+    left, right = list(a), list(b)
+    while left:
+        size = min(left[0].shape[0], right[0].shape[0])
+        heads = []
+        for queue in (left, right):
+            block = queue.pop(0)
+            if block.shape[0] > size:
+                head, tail = _channels(block, 0, size), _channels(block, size, block.shape[0])
+                if head is None or tail is None:
+                    return None
+                queue.insert(0, tail)
+                block = head
+            heads.append(block)
+        pairs.append((heads[0], heads[1]))
+    return pairs
+
+
+def _channels(block: Block, start: int, stop: int) -> Block | None:
+    zeros = (0,) * (len(block.shape) - 1)
+    return routed(block, Slice((start, *zeros), (stop, *block.shape[1:])))
+
+
+__all__ = ["Block", "Form", "Pad", "Term", "added", "bias_map", "cut_alike", "routed", "scaled", "shifted", "through"]

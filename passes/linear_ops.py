@@ -1,0 +1,213 @@
+"""The teacher's linear operators as synapses and routes: reading of attributes and constants, no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from snncc.graph import Array, Graph, Node
+from snncc.synapses import Conv, ConvTranspose, Dense, Pool, Synapse, Window
+from snncc.synapses.routing import Pad, Route, Slice, Upsample
+
+ADVICE = {
+    "Sigmoid": "train with ReLU inside the network; a sigmoid at the end is kept",
+    "Tanh": "train with ReLU inside the network",
+    "Elu": "train with ReLU",
+    "Gelu": "train with ReLU",
+    "Selu": "train with ReLU",
+    "Mul": "products of two activations (gates, attention, SiLU) do not spike: train with ReLU",
+    "Div": "quotients of two activations do not spike",
+    "LeakyRelu": "train with ReLU",
+    "PRelu": "train with ReLU",
+    "Clip": "train with ReLU",
+    "InstanceNormalization": "train with BatchNorm, whose statistics are frozen",
+    "GroupNormalization": "train with BatchNorm, whose statistics are frozen",
+    "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
+    "Resize": "use nearest upsampling by whole factors, or a transposed convolution",
+    "AveragePool": "use count_include_pad and no ceil_mode",
+    "MaxPool": "use a MaxPool without ceil_mode whose padding is smaller than its kernel",
+    "Concat": "concatenate along channels",
+    "Pad": "pad with zeros",
+}
+
+
+def _ints(node: Node, name: str, rank: int, default: int) -> tuple[int, ...]:
+    found = node.attrs.get(name)
+    return tuple(int(v) for v in found) if found else (default,) * rank
+
+
+def convolution(graph: Graph, node: Node) -> tuple[Synapse, Array | None]:
+    """Conv or ConvTranspose with its bias [Cout] or None."""
+    weight = graph.weights[node.inputs[1]].astype(np.float64)
+    rank = weight.ndim - 2
+    stride, dilation = _ints(node, "strides", rank, 1), _ints(node, "dilations", rank, 1)
+    pads, group = _ints(node, "pads", 2 * rank, 0), int(node.attrs.get("group", 1))
+    bias = graph.weights[node.inputs[2]].astype(np.float64) if len(node.inputs) > 2 and node.inputs[2] else None
+    if node.op == "Conv":
+        return Conv(weight, stride, dilation, pads, group), bias
+    extra = _ints(node, "output_padding", rank, 0)
+    return ConvTranspose(weight, stride, dilation, pads, extra, group), bias
+
+
+def dense(graph: Graph, node: Node, spatial: int) -> tuple[Synapse, Array | None]:
+    """Gemm with weight [out, in]; on inputs of shape (C, 1, ...) a pointwise convolution."""
+    weight = graph.weights[node.inputs[1]].astype(np.float64)
+    if not node.attrs.get("transB", 0):
+        weight = weight.T
+    weight = weight * float(node.attrs.get("alpha", 1.0))
+    bias = None
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = graph.weights[node.inputs[2]].astype(np.float64).reshape(-1) * float(node.attrs.get("beta", 1.0))
+        bias = np.broadcast_to(bias, weight.shape[:1]).copy()
+    if spatial:
+        ones = (1,) * spatial
+        return Conv(weight.reshape(*weight.shape, *ones), ones, ones, (0,) * 2 * spatial), bias
+    return Dense(weight), bias
+
+
+def slice_weights(synapse: Synapse, channels: Sequence[int]) -> list[Synapse] | None:
+    """One synapse a block of input channels; None where groups do not allow it."""
+    if len(channels) == 1:
+        return [synapse]
+    if synapse.groups > 1:
+        return None
+    out: list[Synapse] = []
+    start = 0
+    for size in channels:
+        part = slice(start, start + size)
+        start += size
+        if isinstance(synapse, ConvTranspose):
+            out.append(replace(synapse, weight=synapse.weight[part]))
+        elif isinstance(synapse, Conv | Dense):
+            out.append(replace(synapse, weight=synapse.weight[:, part]))
+    return out
+
+
+def average_pool(graph: Graph, node: Node, shape: tuple[int, ...]) -> Pool | str:
+    """The pool with its factor 1/k in the weights, or why there is none."""
+    rank = len(shape) - 1
+    if node.op == "GlobalAveragePool":
+        weight = np.full(shape[0], 1.0 / prod(shape[1:]))
+        return Pool(weight, shape[1:], (1,) * rank, (0,) * 2 * rank, (1,) * rank)
+    kernel = _ints(node, "kernel_shape", rank, 1)
+    pads = _ints(node, "pads", 2 * rank, 0)
+    if any(pads) and not node.attrs.get("count_include_pad", 0):
+        return "average pooling that leaves its padding out of the mean"
+    pool = Pool(
+        np.full(shape[0], 1.0 / prod(kernel)), kernel, _ints(node, "strides", rank, 1), pads,
+        _ints(node, "dilations", rank, 1),
+    )
+    if pool.shape(shape)[1:] != graph.shape(node.output)[2:]:
+        return "average pooling with ceil_mode"
+    return pool
+
+
+def max_pool_window(graph: Graph, node: Node) -> Window:
+    """The windows; ceil_mode becomes padding after the end, which never wins."""
+    rank = len(graph.shape(node.output)) - 2
+    kernel, stride = _ints(node, "kernel_shape", rank, 1), _ints(node, "strides", rank, 1)
+    pads, dilation = list(_ints(node, "pads", 2 * rank, 0)), _ints(node, "dilations", rank, 1)
+    sizes, outputs = graph.shape(node.inputs[0])[2:], graph.shape(node.output)[2:]
+    for axis in range(rank):
+        reach = (outputs[axis] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
+        if reach > sizes[axis] + pads[axis] + pads[rank + axis]:
+            pads[rank + axis] = reach - sizes[axis] - pads[axis]
+    return Window(np.ones(1, np.float32), kernel, stride, tuple(pads), dilation)
+
+
+def reshape_target(graph: Graph, node: Node) -> tuple[int, ...] | None:
+    """The target (C, *spatial) of a Reshape that keeps the batch axis."""
+    if node.op != "Reshape":
+        return None
+    shape = graph.shape(node.output)
+    return shape[1:] if len(shape) > 1 and shape[0] == 1 else None
+
+
+def route_of(graph: Graph, node: Node) -> Route | None:
+    """Resize nearest by whole factors, constant zero Pad, Slice with step 1; None where it is something else."""
+    pre, post = graph.shape(node.inputs[0]), graph.shape(node.output)
+    if len(pre) < 2 or len(pre) != len(post) or pre[0] != 1 or post[0] != 1:
+        return None
+    if node.op == "Resize":
+        return _upsample(node, pre, post)
+    if node.op == "Pad":
+        return _pad(graph, node, pre)
+    if node.op == "Slice":
+        return _slice(graph, node, pre)
+    return None
+
+
+def _upsample(node: Node, pre: tuple[int, ...], post: tuple[int, ...]) -> Route | None:
+    if node.attrs.get("mode") != "nearest" or pre[1] != post[1] or any(b % a for a, b in zip(pre, post, strict=True)):
+        return None
+    factors = tuple(b // a for a, b in zip(pre[2:], post[2:], strict=True))
+    transform = node.attrs.get("coordinate_transformation_mode", "half_pixel")
+    rounding = node.attrs.get("nearest_mode", "round_prefer_floor")
+    for factor in set(factors):
+        x = np.arange(4 * factor)
+        at = {"asymmetric": x / factor, "half_pixel": (x + 0.5) / factor - 0.5}.get(transform)
+        near = {
+            "floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda v: np.ceil(v - 0.5),
+            "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+        }.get(rounding)
+        if at is None or near is None or not np.array_equal(np.clip(near(at), 0, 3), x // factor):
+            return None
+    return Upsample(factors)
+
+
+def _pad(graph: Graph, node: Node, pre: tuple[int, ...]) -> Route | None:
+    amounts = graph.constant(node.inputs[1])
+    value = graph.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    axes = graph.constant(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else None
+    if amounts is None or node.attrs.get("mode", "constant") != "constant" or (value is not None and np.any(value)):
+        return None
+    rank = len(pre)
+    full = np.zeros((2, rank), np.int64)
+    full[:, np.arange(rank) if axes is None else axes] = np.asarray(amounts).reshape(2, -1)
+    if full[:, :2].any() or (full < 0).any():
+        return None
+    return Pad(tuple(int(v) for v in full[0, 2:]), tuple(int(v) for v in full[1, 2:]))
+
+
+def _slice(graph: Graph, node: Node, pre: tuple[int, ...]) -> Route | None:
+    found = [graph.constant(v) if v else None for v in node.inputs[1:]]
+    if any(f is None for f, v in zip(found, node.inputs[1:], strict=True) if v) or len(found) < 2:
+        return None
+    starts, stops = found[0], found[1]
+    assert starts is not None and stops is not None
+    axes = found[2] if len(found) > 2 and found[2] is not None else np.arange(len(starts))
+    steps = found[3] if len(found) > 3 and found[3] is not None else np.ones(len(starts), np.int64)
+    if np.any(steps != 1):
+        return None
+    start, stop = [0] * len(pre), list(pre)
+    for axis, a, b in zip(axes, starts, stops, strict=True):
+        start[axis], stop[axis], _ = slice(int(a), int(b)).indices(pre[axis])
+    return Slice(tuple(start[1:]), tuple(stop[1:])) if start[0] == 0 and stop[0] == 1 else None
+
+
+def affine_constant(graph: Graph, node: Node) -> tuple[str, Array | None, Array | None] | None:
+    """(value, factor [C] or None, offset [C] or [C, *spatial] or None) of value op constant; None if it is not that."""
+    if node.op not in ("Add", "Sub", "Mul", "Div"):
+        return None
+    a, b = node.inputs
+    constant, value = (a, b) if a in graph.weights else (b, a)
+    if constant not in graph.weights or value in graph.weights:
+        return None
+    shape = graph.shape(value)
+    raw = graph.weights[constant].astype(np.float64)
+    if raw.ndim > len(shape) or graph.shape(node.output) != shape or shape[0] != 1:
+        return None
+    raw = raw.reshape((1,) * (len(shape) - raw.ndim) + raw.shape)[0]
+    per_channel = all(n == 1 for n in raw.shape[1:])
+    full = np.broadcast_to(raw[(slice(None), *(slice(0, 1),) * (raw.ndim - 1))].reshape(-1), shape[1:2]).copy()
+    if node.op in ("Mul", "Div"):
+        if not per_channel or (node.op == "Div" and constant == a):
+            return None
+        return value, (full if node.op == "Mul" else 1.0 / full), None
+    offset = full if per_channel else np.broadcast_to(raw, shape[1:]).copy()
+    if node.op == "Add":
+        return value, None, offset
+    return (value, None, -offset) if constant == b else (value, -np.ones(shape[1]), offset)

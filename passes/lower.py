@@ -1,0 +1,371 @@
+"""The bridge from the teacher's Graph to the spiking Network, in float, before any calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from snncc.encoders import Constant
+from snncc.errors import UnsupportedError
+from snncc.graph import Graph, Node
+from snncc.network import Network, Population, Projection
+from snncc.neurons import Linear, MaxGate, Neuron, Readout, Rectifier
+from snncc.passes.forms import Block, Form, Term, added, cut_alike, routed, scaled, shifted, through
+from snncc.passes.linear_ops import (
+    ADVICE,
+    affine_constant,
+    average_pool,
+    convolution,
+    dense,
+    max_pool_window,
+    reshape_target,
+    route_of,
+    slice_weights,
+)
+from snncc.pipeline import Context
+from snncc.synapses import Diagonal, Synapse
+from snncc.synapses.routing import Reshape, Route
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
+POOLS = ("AveragePool", "GlobalAveragePool")
+ROUTES = ("Resize", "Pad", "Reshape", "Slice")
+SPIKING = ("Relu", "MaxPool")
+
+
+@dataclass(frozen=True)
+class Lower:
+    """teacher graph to spiking graph: ReLUs become populations, linear maps projections, the ends stay analog"""
+
+    maxpool: str = "gate"
+
+    name: ClassVar[str] = "lower"
+    level: ClassVar[Literal["lower"]] = "lower"
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = ()
+    ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
+
+    def run(self, graph: Graph, context: Context) -> Network:
+        return _Lowering(graph, context).network()
+
+
+@dataclass
+class _Lowering:
+    """One walk over the graph. `forms` holds values made of spikes, `analog` those known before the first spike,
+    `after` those that only the epilogue computes."""
+
+    graph: Graph
+    context: Context
+    forms: dict[str, Form] = field(default_factory=dict)
+    analog: set[str] = field(default_factory=set)
+    after: set[str] = field(default_factory=set)
+    populations: dict[str, Population] = field(default_factory=dict)
+    projections: list[Projection] = field(default_factory=list)
+    prologue: list[Node] = field(default_factory=list)
+    epilogue: list[Node] = field(default_factory=list)
+    readouts: dict[str, str] = field(default_factory=dict)
+
+    def network(self) -> Network:
+        self.analog.update(self.graph.inputs)
+        self.ahead = self._ahead((*SPIKING, *WEIGHTED, *POOLS))
+        self.spiking_ahead = self._ahead(SPIKING)
+        for node in self.graph.nodes:
+            self._visit(node)
+        for value in self.graph.outputs:
+            if value not in self.after:
+                self._read_out(value)
+        encoders = [p for p in self.populations.values() if p.is_encoder]
+        others = [p for p in self.populations.values() if not p.is_encoder]
+        return Network(
+            {v: self.graph.shape(v) for v in self.graph.inputs},
+            self.graph.outputs,
+            (*encoders, *others),
+            tuple(self.projections),
+            self._analog_part(self.prologue, [p.value for p in encoders if p.value not in self.graph.inputs]),
+            self._analog_part(self.epilogue, list(self.graph.outputs)),
+        )
+
+    # -- the analog ends --------------------------------------------------------------------------------------------
+
+    def _ahead(self, ops: tuple[str, ...]) -> set[str]:
+        """Values from which a node of `ops` can be reached."""
+        found: set[str] = set()
+        for node in reversed(self.graph.nodes):
+            if node.op in ops or found.intersection(node.outputs):
+                found.update(node.inputs)
+        return found
+
+    def _analog_part(self, nodes: list[Node], outputs: list[str]) -> Graph | None:
+        if not nodes:
+            return None
+        made = {v for n in nodes for v in n.outputs}
+        inputs = dict.fromkeys(v for n in nodes for v in n.inputs if v and v not in made and v not in self.graph.weights)
+        types = {v: t for v, t in self.graph.types.items() if v in made or v in inputs}
+        weights = {v: w for v, w in self.graph.weights.items() if any(v in n.inputs for n in nodes)}
+        kept = tuple(v for v in dict.fromkeys(outputs) if v in made or v in inputs)
+        if nodes is self.prologue:  # the epilogue may read prologue values too
+            kept = tuple(dict.fromkeys((*kept, *(v for n in self.epilogue for v in n.inputs if v in made))))
+        return Graph(tuple(inputs), kept, tuple(nodes), weights, types)
+
+    def _to_epilogue(self, node: Node, reason: str) -> None:
+        for value in node.inputs:
+            if value and value not in self.graph.weights and value not in self.after and value not in self.analog:
+                self._read_out(value)
+        self.epilogue.append(node)
+        self.after.update(node.outputs)
+        self.context.note(node.label, "analog", reason)
+
+    def _read_out(self, value: str) -> None:
+        """A readout for a value made of spikes (or the analog value itself, through a diagonal projection)."""
+        if value in self.readouts:
+            return
+        form = self._form(value)
+        if len(form) != 1:
+            raise UnsupportedError(
+                f"the output {value} joins {len(form)} branches that no linear layer reads", node=value,
+                remedy="end the network with a convolution, or give each branch as an output of its own",
+            )
+        block = form[0]
+        shape = self.graph.shape(value)[1:]
+        name = value
+        if block.shape != shape:  # (C, 1, 1) stands for (C,): the epilogue restores the teacher's shape
+            name = self.graph.fresh(value + ".spatial")
+            target = self.graph.fresh(value + ".shape")
+            self.graph = replace(
+                self.graph,
+                types={**self.graph.types, name: replace(self.graph.types[value], shape=(1, *block.shape))},
+                weights={**self.graph.weights, target: np.array((1, *shape), np.int64)},
+            )
+            self.epilogue.append(Node("Reshape", (name, target), (value,), {"allowzero": 0}))
+            self.after.add(value)
+        self.readouts[value] = name
+        scale = np.ones(block.shape[0], np.float32)
+        self._population(replace(block, value=name), Readout(scale, integer=False), f"{name}.readout")
+
+    # -- populations ------------------------------------------------------------------------------------------------
+
+    def _population(self, block: Block, kind: Neuron, stem: str, origin: tuple[str, ...] = ()) -> Block:
+        """A population driven by `block`; gives its spikes."""
+        name = self._name(stem)
+        origin = tuple(dict.fromkeys((*block.origin, *origin)))
+        for term in block.terms:
+            synapse: Synapse = term.synapse or Diagonal(np.ones(term.routed[0]))
+            self._project(term, name, synapse, block.origin)
+        self.populations[name] = Population(name, block.shape, kind, block.bias, None, block.value, origin)
+        return Block(block.shape, (Term(name, block.shape),), None, block.value)
+
+    def _project(self, term: Term, post: str, synapse: Synapse, origin: tuple[str, ...]) -> None:
+        tag = sum(j.pre == term.source and j.post == post for j in self.projections)
+        self.projections.append(Projection(term.source, post, synapse, term.routing, origin, tag))
+
+    def _name(self, stem: str) -> str:
+        clean = "".join(c if c.isalnum() or c in "_.-" else "_" for c in stem).strip("_") or "population"
+        name, k = clean, 1
+        while name in self.populations:
+            name, k = f"{clean}_{k}", k + 1
+        return name
+
+    def _form(self, value: str) -> Form:
+        """The form of a value; an analog value becomes its encoder's current."""
+        if value not in self.forms:
+            shape = self.graph.shape(value)[1:]
+            name = self._name(value)
+            self.populations[name] = Population(name, shape, Constant(), None, None, value, ())
+            self.forms[value] = (Block(shape, (Term(name, shape),), None, value),)
+        return self.forms[value]
+
+    def _relay(self, block: Block, node: Node, why: str) -> Block:
+        if not block.value:
+            raise UnsupportedError(
+                f"{why}, and only part of a tensor reaches this node", node=node.label,
+                remedy="put a ReLU before the concatenation",
+            )
+        self.context.note(node.label, "lowered", f"a signed relay stands before it: {why}")
+        return self._population(block, Linear(), f"{block.value}.relay")
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def _visit(self, node: Node) -> None:
+        data = [v for v in node.inputs if v and v not in self.graph.weights]
+        spiking = [v for v in data if v not in self.analog]
+        handler = self._handler(node)
+        if any(v in self.after for v in data):
+            if node.output in self.spiking_ahead or node.op in SPIKING:
+                raise self._refusal(node, "it reads a value that only exists after the spiking network")
+            self._to_epilogue(node, "after the readouts")
+        elif handler is None and not spiking and node.output in self.ahead:
+            self.prologue.append(node)
+            self.analog.update(node.outputs)
+            self.context.note(node.label, "analog", "before the encoders")
+        elif handler is None:
+            if node.output in self.spiking_ahead:
+                raise self._refusal(node, f"{node.op} has no exact spiking counterpart inside the network")
+            self._to_epilogue(node, "after the readouts")
+        elif node.output not in self.ahead and node.op not in (*SPIKING, *WEIGHTED, *POOLS) and not self._sums(node):
+            self._to_epilogue(node, "after the readouts: no weights, no spikes")
+        else:
+            self.forms[node.output] = self._traced(node, handler(node))
+
+    def _traced(self, node: Node, form: Form) -> Form:
+        """The form with the teacher's nodes that made it; spikes start afresh."""
+        before = [b for v in node.inputs for b in self.forms.get(v, ())]
+        made = tuple(dict.fromkeys((*(o for b in before for o in b.origin), *node.origin)))
+        return tuple(replace(b, origin=made if b.spikes is None else ()) for b in form)
+
+    def _sums(self, node: Node) -> bool:
+        """An Add of spikes to spikes at the end is done by the readout itself."""
+        return node.op in ("Add", "Sub") and all(
+            v in self.forms and v not in self.analog and len(self.forms[v]) == 1 for v in node.inputs
+        )
+
+    def _handler(self, node: Node) -> Callable[[Node], Form] | None:
+        if node.op in WEIGHTED and not all(v in self.graph.weights for v in node.inputs[1:] if v):
+            return None
+        if node.op in ("Add", "Sub", "Mul", "Div"):
+            if affine_constant(self.graph, node) is not None:
+                return self._affine
+            two_values = not any(v in self.graph.weights for v in node.inputs)
+            alike = self.graph.shape(node.inputs[0]) == self.graph.shape(node.inputs[1])
+            return self._add if node.op in ("Add", "Sub") and two_values and alike else None
+        if node.op == "MaxPool" and all(v in self.analog for v in node.inputs):
+            return None
+        if node.op in ROUTES and route_of(self.graph, node) is None and reshape_target(self.graph, node) is None:
+            return None
+        return {
+            "Conv": self._weighted, "ConvTranspose": self._weighted, "Gemm": self._weighted,
+            "AveragePool": self._average, "GlobalAveragePool": self._average,
+            "Relu": self._relu, "MaxPool": self._max_pool, "Concat": self._concat,
+            "Resize": self._route, "Pad": self._route, "Reshape": self._route, "Slice": self._route,
+        }.get(node.op) if not (node.op == "Concat" and node.attrs.get("axis") != 1) else None
+
+    def _refusal(self, node: Node, why: str) -> UnsupportedError:
+        self.context.note(node.label, "refused", why)
+        return UnsupportedError(why, node=node.label, remedy=ADVICE.get(node.op, "replace it by supported operators"))
+
+    def _single(self, value: str, form: Form) -> Form:
+        """A form of one block is the graph value itself, so it can be calibrated."""
+        return (replace(form[0], value=value),) if len(form) == 1 else form
+
+    def _relu(self, node: Node) -> Form:
+        blocks = self._form(node.inputs[0])
+        self.context.note(node.label, "lowered", "a spiking population")
+        if len(blocks) > 1:
+            raise self._refusal(node, "a ReLU reads a concatenation that could not be split")
+        block = replace(blocks[0], value=node.output)
+        return (self._population(block, Rectifier(), node.output, node.origin),)
+
+    def _max_pool(self, node: Node) -> Form:
+        window = max_pool_window(self.graph, node)
+        out = []
+        for block in self._form(node.inputs[0]):
+            if block.spikes is None:
+                block = self._relay(block, node, "max pooling needs spikes")
+            term = block.spikes
+            assert term is not None
+            stem = node.output if not out else f"{node.output}.{len(out)}"
+            name = self._name(stem)
+            synapse = replace(window, weight=np.ones(block.shape[0], np.float32))
+            self._project(term, name, synapse, node.origin)
+            shape = synapse.shape(block.shape)
+            self.populations[name] = Population(name, shape, MaxGate(), None, None, "", node.origin)
+            out.append(Block(shape, (Term(name, shape),)))
+        self.context.note(node.label, "lowered", "an exact spiking gate: maximum of running counts")
+        return self._single(node.output, tuple(out))
+
+    def _weighted(self, node: Node) -> Form:
+        blocks = self._form(node.inputs[0])
+        if node.op == "Gemm" and blocks[0].shape[1:]:
+            synapse, bias = dense(self.graph, node, spatial=len(blocks[0].shape) - 1)
+        elif node.op == "Gemm":
+            synapse, bias = dense(self.graph, node, spatial=0)
+        else:
+            synapse, bias = convolution(self.graph, node)
+        parts = slice_weights(synapse, [b.shape[0] for b in blocks])
+        if parts is None:
+            raise self._refusal(node, "its groups cut across a concatenation")
+        total: Block | None = None
+        for block, part in zip(blocks, parts, strict=True):
+            moved = through(block, part)
+            if moved is None:
+                relay = self._relay(block, node, "two linear maps that cannot be multiplied out exactly or cheaply")
+                moved = through(relay, part)
+                if len(blocks) == 1:
+                    self.forms[node.inputs[0]] = (relay,)  # other readers share the relay
+            assert moved is not None
+            total = moved if total is None else added(total, moved)
+        assert total is not None
+        if bias is not None:
+            total = shifted(total, bias)
+        self.context.note(node.label, "lowered", f"{len(total.terms)} projection(s)")
+        return (replace(total, value=node.output),)
+
+    def _average(self, node: Node) -> Form:
+        out = []
+        for block in self._form(node.inputs[0]):
+            pool = average_pool(self.graph, node, block.shape)
+            if isinstance(pool, str):
+                raise self._refusal(node, pool)
+            moved = through(block, pool)
+            if moved is None:
+                moved = through(self._relay(block, node, "pooling after a linear map"), pool)
+            assert moved is not None
+            out.append(moved)
+        self.context.note(node.label, "lowered", "a sum, its factor in the weights")
+        return self._single(node.output, tuple(out))
+
+    def _route(self, node: Node) -> Form:
+        blocks = self._form(node.inputs[0])
+        target = reshape_target(self.graph, node)
+        if target is not None and len(blocks) >= 1 and all(set(b.shape[1:]) <= {1} for b in blocks):
+            if target == (sum(b.shape[0] for b in blocks),):
+                return self._single(node.output, blocks)  # (C, 1, 1) already stands for (C,)
+        out = []
+        for block in blocks:
+            route = self._fit(route_of(self.graph, node), target, block, len(blocks))
+            if route is None:
+                raise self._refusal(node, "it rearranges a concatenation")
+            moved = routed(block, route)
+            if moved is None:
+                moved = routed(self._relay(block, node, f"{node.op} after a linear map"), route)
+            assert moved is not None
+            out.append(moved)
+        self.context.note(node.label, "lowered", "weightless routing")
+        return self._single(node.output, tuple(out))
+
+    def _fit(self, route: Route | None, target: tuple[int, ...] | None, block: Block, blocks: int) -> Route | None:
+        if target is None:
+            return route
+        if blocks == 1:
+            return Reshape(target)
+        return Reshape((int(np.prod(block.shape)),)) if len(target) == 1 else None  # flatten, block by block
+
+    def _concat(self, node: Node) -> Form:
+        self.context.note(node.label, "folded", "each branch keeps its own projection")
+        return tuple(block for value in node.inputs for block in self._form(value))
+
+    def _affine(self, node: Node) -> Form:
+        found = affine_constant(self.graph, node)
+        assert found is not None
+        value, factor, offset = found
+        out, start = [], 0
+        for block in self._form(value):
+            part = slice(start, start + block.shape[0])
+            start += block.shape[0]
+            if factor is not None:
+                block = scaled(block, factor[part])
+            if offset is not None:
+                block = shifted(block, offset[part])
+            out.append(block)
+        self.context.note(node.label, "lowered", "a factor of the weights or a bias")
+        return self._single(node.output, tuple(out))
+
+    def _add(self, node: Node) -> Form:
+        a, b = (self._form(v) for v in node.inputs)
+        pairs = cut_alike(a, b)
+        if pairs is None:
+            raise self._refusal(node, "its two sides are concatenations cut differently")
+        sign = -1.0 if node.op == "Sub" else 1.0
+        out = tuple(added(x, scaled(y, np.full(y.shape[0], sign)) if sign < 0 else y) for x, y in pairs)
+        self.context.note(node.label, "lowered", "two projections into one population")
+        return self._single(node.output, out)

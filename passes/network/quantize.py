@@ -1,0 +1,200 @@
+"""Integers with proofs: after this pass every engine gives the same spikes, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from snncc.encoders import Constant
+from snncc.errors import OptionError, PassError
+from snncc.graph import Array
+from snncc.network import Network, Population, Projection
+from snncc.neurons import IntegrateFire, Neuron, Readout, Signed
+from snncc.pipeline import Context
+from snncc.synapses import Diagonal
+
+EXACT = 1 << 24  # float32 sums of integers below this are exact in any order
+MEMBRANE = 1 << 31
+MAX_THETA = 1 << 20
+MIN_THETA = 256
+FREE_THETA = 1 << 12  # for rows that no spike weight ties down
+DIAGONAL = (1 << 15) - 1
+MAX_STEPS = 1 << 20
+
+
+def has_neurons(network: Network) -> None:
+    """Raises PassError unless the pass `neurons` ran."""
+    if network.meta.get("precision") != "float32":
+        raise PassError("the network is not in units of lambda", remedy="run the pass `neurons` before `quantize`")
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """integer weights, biases, thresholds and inputs, with proofs that nothing overflows
+
+    Per output channel: theta = min(2^20, floor(q 2^s / max|w'|)) with q = 2^(bits-1) - 1 and s the smallest shift with
+    theta >= 256; w = round(w' theta / 2^s); b = round(b' theta). Diagonal weights have 16 bits and do not set the
+    scale. Analog inputs lie on a grid of 1/levels: w_a = round(w'_a theta 2^u / levels), u the largest that fits.
+    """
+
+    bits: int = 8
+
+    name: ClassVar[str] = "quantize"
+    level: ClassVar[Literal["network"]] = "network"
+    requires: ClassVar[tuple[Callable[[Network], None], ...]] = (has_neurons,)
+    ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8:
+            raise OptionError(f"quantize: bits={self.bits}", remedy="2 to 8 bits")
+
+    def run(self, network: Network, context: Context) -> Network:
+        populations = {p.name: _on_grid(p, network) for p in network.encoders}
+        projections: dict[Projection, Projection] = {}
+        limit = MAX_STEPS
+        for population in network.populations:
+            if population.is_encoder or population.is_gate:
+                continue
+            incoming = network.incoming(population)
+            rows = _Rows(network, population, incoming, populations, (1 << (self.bits - 1)) - 1)
+            populations[population.name] = rows.population()
+            projections |= rows.projections()
+            limit = min(limit, rows.steps())
+        precision = f"int{self.bits}"
+        changed = network.with_populations(populations).with_projections(projections)
+        return changed.with_meta(precision=precision, t_max=limit)
+
+
+def _on_grid(population: Population, network: Network) -> Population:
+    """[0, 1] becomes uint8; another range a grid of its own, symmetric if it has negative values."""
+    if not isinstance(population.kind, Constant):
+        return population
+    low, high = network.meta["calibration"]["ranges"][population.name]
+    if low >= 0:
+        levels, least, most = 255.0 / (high if high > 1 else 1.0), 0, 255
+    else:
+        levels, least, most = 127.0 / max(-low, high), -127, 127
+    levels = float(np.float32(levels))
+    return replace(population, kind=Constant(levels, least, most), unit=np.full(population.channels, 1 / levels))
+
+
+class _Rows:
+    """One population's rows: the integers for a theta per channel, and what they can add up to."""
+
+    def __init__(
+        self, network: Network, population: Population, incoming: tuple[Projection, ...],
+        encoders: dict[str, Population], most: int,
+    ):
+        self.post, self.most = population, most
+        self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, Diagonal)]
+        self.diagonal = [j for j in incoming if network[j.pre].fires and isinstance(j.synapse, Diagonal)]
+        self.analog = [j for j in incoming if not network[j.pre].fires]
+        self.signed = {j: network[j.pre].kind.signed for j in incoming}
+        self.kinds = {j: encoders[j.pre].kind for j in self.analog}
+        self.rows = {j: np.asarray(j.synapse.rows(), np.float64) for j in incoming}
+        self.bias = None if population.bias is None else population.bias.astype(np.float64)
+        unit = population.unit
+        assert unit is not None
+        self.dead = unit == 0
+        self.theta, self.shift = self._scale()
+        while (over := self._sums() >= EXACT).any():
+            if (self.theta[over] < 2).any():
+                raise PassError(
+                    "the sum of its weights does not fit 24 bits", node=population.name,
+                    remedy="fewer --precision bits, or --precision float32",
+                )
+            self.theta = np.where(over, np.maximum(self.theta // 2, 1), self.theta)
+
+    def _largest(self, projections: list[Projection]) -> Array:
+        """[C]: max |w'| of each row over these projections."""
+        out = np.zeros(self.post.channels)
+        for j in projections:
+            out = np.maximum(out, np.abs(self.rows[j]).max(1))
+        return out
+
+    def _scale(self) -> tuple[Array, Array]:
+        """(theta int64 [C], shift s int64 [C])"""
+        largest, diagonal = self._largest(self.spiking), self._largest(self.diagonal)
+        safe = np.where(largest > 0, largest, 1.0)
+        shift = np.zeros(len(safe), np.int64)
+        while (low := (largest > 0) & (np.floor(self.most * 2.0**shift / safe) < MIN_THETA) & (shift < 24)).any():
+            shift += low
+        theta = np.where(largest > 0, np.minimum(MAX_THETA, np.floor(self.most * 2.0**shift / safe)), FREE_THETA)
+        theta = np.minimum(theta, np.floor(DIAGONAL / np.maximum(diagonal, DIAGONAL / MAX_THETA)))
+        return np.where(self.dead, 1, np.maximum(theta, 1)).astype(np.int64), np.where(self.dead, 0, shift)
+
+    def _integers(self, j: Projection) -> tuple[Array, Array | None]:
+        """(weights as rows, exponent of two per row or None)"""
+        alive = np.where(self.dead, 0.0, self.theta.astype(np.float64))[:, None]
+        if j in self.analog:
+            kind = self.kinds[j]
+            assert isinstance(kind, Constant)
+            exact = self.rows[j] * alive / kind.levels
+            most = np.abs(exact).max(1)
+            fit = np.floor(np.log2(self.most / np.where(most > 0, most, self.most)))
+            up = np.clip(fit, -24, 20)
+            reach = max(abs(kind.low), kind.high)
+            weights = np.rint(exact * 2.0 ** up[:, None])
+            while (over := np.abs(weights).sum(1) * reach + 2.0 ** (up - 1) >= EXACT).any():
+                up -= over
+                weights = np.rint(exact * 2.0 ** up[:, None])
+            return weights, -up.astype(np.int64)
+        if j in self.diagonal:
+            return np.rint(self.rows[j] * alive), None
+        weights = np.rint(self.rows[j] * alive / 2.0 ** self.shift[:, None])
+        return weights, self.shift if self.shift.any() else None
+
+    def _sums(self) -> Array:
+        """[C]: the largest |current| of a step; every partial sum stays below it too."""
+        total = np.zeros(self.post.channels)
+        for j in self.rows:
+            weights, shift = self._integers(j)
+            if j in self.analog:
+                kind = self.kinds[j]
+                assert isinstance(kind, Constant) and shift is not None
+                total += np.abs(weights).sum(1) * max(abs(kind.low), kind.high) * 2.0**shift + 1
+            else:
+                up, down = np.where(weights > 0, weights, 0).sum(1), -np.where(weights < 0, weights, 0).sum(1)
+                most = up + down if self.signed[j] else np.maximum(up, down)
+                total += most * (1.0 if shift is None else 2.0**shift)
+        bias = self._bias()
+        if bias is not None:
+            total += np.abs(bias).reshape(len(total), -1).max(1)
+        return total
+
+    def _bias(self) -> Array | None:
+        if self.bias is None:
+            return None
+        alive = np.where(self.dead, 0, self.theta).reshape(-1, *(1,) * (self.bias.ndim - 1))
+        return np.rint(self.bias * alive)
+
+    def steps(self) -> int:
+        """t_max: the membrane stays below 2^31."""
+        theta, sums = self.theta.astype(np.float64), np.maximum(self._sums(), 1)
+        return int(np.min((MEMBRANE - 1 - theta - theta // 2) // sums))
+
+    def population(self) -> Population:
+        theta = self.theta.astype(np.int32)
+        old = self.post.kind
+        kind: Neuron
+        if isinstance(old, Readout):
+            kind = Readout((1.0 / self.theta).astype(np.float32), integer=True)
+        elif isinstance(old, Signed):
+            kind = Signed(theta, theta // 2, old.memory)
+        elif isinstance(old, IntegrateFire):
+            kind = IntegrateFire(theta, theta // 2)
+        else:
+            raise PassError(f"{type(old).__name__} has no integer form", node=self.post.name)
+        bias = self._bias()
+        return replace(self.post, kind=kind, bias=None if bias is None else bias.astype(np.float32))
+
+    def projections(self) -> dict[Projection, Projection]:
+        out = {}
+        for j in self.rows:
+            weights, shift = self._integers(j)
+            shift = None if shift is None else shift.astype(np.int32)
+            out[j] = replace(j, synapse=j.synapse.with_rows(weights.astype(np.float32), shift))
+        return out

@@ -1,0 +1,75 @@
+"""Runs a Graph on onnxruntime: the teacher for calibration, and the analog parts before encoders and after readouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+
+from snncc.errors import DataError
+from snncc.graph import Array, Graph
+from snncc.graph_onnx import inputs_read, to_onnx
+
+QUIET = 4  # fatal only
+
+
+class HostSession:
+    """A graph ready to run; any values it makes can be asked for.
+
+    Args:
+        wanted: names of values, graph inputs among them.
+        threads: of onnxruntime.
+        dynamic_batch: accept any batch, not only 1.
+    """
+
+    def __init__(self, graph: Graph, wanted: Sequence[str], *, threads: int = 1, dynamic_batch: bool = False):
+        self.wanted = tuple(dict.fromkeys(wanted))
+        self._made = tuple(name for name in self.wanted if graph.producer(name) is not None)
+        self._batched = dynamic_batch
+        part = replace(graph, outputs=self._made).pruned()
+        self._inputs = inputs_read(part)
+        self._graph = graph
+        self._session = None
+        if self._made:
+            model = to_onnx(replace(part, inputs=tuple(self._inputs)), dynamic_batch=dynamic_batch)
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), _options(threads), providers=["CPUExecutionProvider"]
+            )
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Feeds and results by value name. Raises DataError for a missing input or a wrong shape."""
+        found: dict[str, Array] = {}
+        if self._session is not None:
+            given = {name: self._checked(name, feeds) for name in self._inputs}
+            found.update(zip(self._made, self._session.run(list(self._made), given), strict=True))
+        for name in self.wanted:
+            if name not in found:
+                constant = self._graph.constant(name)
+                found[name] = self._checked(name, feeds) if constant is None else constant
+        return {name: found[name] for name in self.wanted}
+
+    def _checked(self, name: str, feeds: Mapping[str, Array]) -> Array:
+        if name not in feeds:
+            raise DataError(f"no value for the input {name!r}")
+        kind, value = self._graph.types[name], np.asarray(feeds[name])
+        skip = 1 if self._batched and len(kind.shape) > 1 else 0
+        if value.ndim != len(kind.shape) or tuple(value.shape[skip:]) != kind.shape[skip:]:
+            raise DataError(f"input {name!r} has the shape {value.shape}, the network wants {kind.shape}")
+        return value.astype(kind.dtype, copy=False)
+
+
+def run_graph(graph: Graph, feeds: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
+    """Run once; see HostSession."""
+    return HostSession(graph, wanted).run(feeds)
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    # Its default level turns zero Pad + MaxPool into a MaxPool padded with -inf, which is another function.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = QUIET
+    return options

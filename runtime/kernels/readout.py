@@ -1,0 +1,22 @@
+"""Readout: neurons/readout.py for one tile of positions and several steps."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from snncc.graph import Array
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def readout(
+    current: Array, constant: Array, shared: bool, v: Array, history: Array, keep: bool, t0: int, start: int
+) -> None:
+    """V += I. Arguments as in integrate_fire.py, v flat; keep: V goes to history [T, positions, channels] each step."""
+    steps, n, channels = current.shape
+    for s in range(steps):
+        for i in range(n):
+            for c in range(channels):
+                at = i * channels + c
+                v[at] += current[s, i, c] + constant[c if shared else at]
+                if keep:
+                    history[t0 + s, start + i, c] = v[at]

@@ -1,0 +1,41 @@
+"""Signed integrate and fire: neurons/signed.py for one tile of positions and several steps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from snncc.graph import Array
+from snncc.runtime.kernels.vectors import add, at_least, below, load, ones_in, select, splat, store, subtract
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def signed(
+    current: Array, constant: Array, shared: bool, v: Array, net: Array, theta: Array, memory: bool,
+    planes: Array, t0: int, start: int, events: Array,
+) -> None:  # fmt: skip
+    """Arguments as in integrate_fire.py; net int32 [n, channels] is the running count; planes [T, 2, ...]: plus, minus."""
+    steps, n, channels = current.shape
+    zero, one = v.dtype.type(0), np.int32(1)
+    for s in range(steps):
+        fired = 0
+        for i in range(n):
+            for word in range(channels // 16):
+                c = 16 * word
+                at = i * channels + c
+                charge = add(load(current, s * n * channels + at, 16), load(constant, c if shared else at, 16))
+                charge = add(load(v, at, 16), charge)
+                drop = load(theta, c, 16)
+                count = load(net, at, 16)
+                up, down = at_least(charge, drop), below(charge, splat(zero, charge))
+                if memory:
+                    down &= at_least(count, splat(one, count))
+                charge = select(up, subtract(charge, drop), charge)
+                store(v, at, select(down, add(charge, drop), charge))
+                count = select(up, add(count, splat(one, count)), count)
+                store(net, at, select(down, subtract(count, splat(one, count)), count))
+                plus, minus = np.uint16(up & ~down), np.uint16(down & ~up)  # both: the spikes cancel
+                planes[t0 + s, 0, start + i, word] = plus
+                planes[t0 + s, 1, start + i, word] = minus
+                fired += ones_in(plus) + ones_in(minus)
+        events[t0 + s] += np.uint64(fired)

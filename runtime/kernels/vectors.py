@@ -1,0 +1,164 @@
+"""LLVM vectors as values inside Numba kernels.
+
+A vector is as many lanes of one type as asked for; LLVM splits it into the machine's registers, so a loop over events
+keeps its sums in registers, which Numba's own arrays and tuples do not. Element types: int16, int32, float32.
+Every function takes flat element indices into C-contiguous arrays and checks nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, models, register_model
+
+_ELEMENTS = {types.int16: ir.IntType(16), types.int32: ir.IntType(32), types.float32: ir.FloatType()}
+
+
+class Vector(types.Type):  # type: ignore[misc]
+    """The Numba type of `lanes` elements of `dtype`."""
+
+    def __init__(self, dtype: Any, lanes: int):
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vector({dtype},{lanes})")
+
+    @property
+    def llvm(self) -> Any:
+        return ir.VectorType(_ELEMENTS[self.dtype], self.lanes)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype == types.float32
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Vector):
+        super().__init__(manager, kind, kind.llvm)
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, target: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
+
+
+def _align(kind: Any) -> int:
+    return int(kind.dtype.bitwidth) // 8
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typing: Any, like: Any, lanes: Any) -> Any:
+    """A vector of zeros of the array's element type."""
+    kind = Vector(like.dtype, lanes.literal_value)
+    return kind(like, lanes), lambda context, builder, signature, args: ir.Constant(kind.llvm, None)
+
+
+@intrinsic(prefer_literal=True)
+def load(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
+    """`lanes` elements of `array` from flat `index`."""
+    kind = Vector(array.dtype, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, array, args[0], args[1], kind.llvm), align=_align(array))
+
+    return kind(array, types.intp, lanes), generate
+
+
+@intrinsic
+def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target = _pointer(context, builder, array, args[0], args[1], vector.llvm)
+        builder.store(args[2], target, align=_align(array))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def add(typing: Any, a: Any, b: Any) -> Any:
+    """Integers wrap."""
+    return a(a, a), lambda context, builder, signature, v: (builder.fadd if a.is_float else builder.add)(*v)
+
+
+@intrinsic
+def subtract(typing: Any, a: Any, b: Any) -> Any:
+    return a(a, a), lambda context, builder, signature, v: (builder.fsub if a.is_float else builder.sub)(*v)
+
+
+@intrinsic
+def multiply(typing: Any, a: Any, b: Any) -> Any:
+    return a(a, a), lambda context, builder, signature, v: (builder.fmul if a.is_float else builder.mul)(*v)
+
+
+@intrinsic
+def widen(typing: Any, a: Any) -> Any:
+    """int16 lanes to int32 lanes; others stay as they are."""
+    if a.dtype != types.int16:
+        return a(a), lambda context, builder, signature, args: args[0]
+    wide = Vector(types.int32, a.lanes)
+    return wide(a), lambda context, builder, signature, args: builder.sext(args[0], wide.llvm)
+
+
+_MASKS = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
+
+
+def _compare(a: Any, sign: str) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        compare = builder.fcmp_ordered if a.is_float else builder.icmp_signed
+        return builder.bitcast(compare(sign, *args), ir.IntType(a.lanes))
+
+    return _MASKS[a.lanes](a, a), generate
+
+
+@intrinsic
+def at_least(typing: Any, a: Any, b: Any) -> Any:
+    """Bit k is [a_k >= b_k]."""
+    return _compare(a, ">=")
+
+
+@intrinsic
+def below(typing: Any, a: Any, b: Any) -> Any:
+    """Bit k is [a_k < b_k]."""
+    return _compare(a, "<")
+
+
+@intrinsic
+def select(typing: Any, mask: Any, a: Any, b: Any) -> Any:
+    """a_k where bit k of the mask is set, else b_k."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), a.lanes))
+        return builder.select(bits, args[1], args[2])
+
+    return a(_MASKS[a.lanes], a, a), generate
+
+
+@intrinsic
+def splat(typing: Any, scalar: Any, like: Any) -> Any:
+    """The scalar in every lane of a vector like `like`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        undefined = ir.Constant(like.llvm, ir.Undefined)
+        first = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), [0] * like.lanes)
+        )
+
+    return like(like.dtype, like), generate
+
+
+@intrinsic
+def ones_in(typing: Any, mask: Any) -> Any:
+    """How many bits of an unsigned integer are set, int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        count = builder.ctpop(args[0])
+        return _as_int64(builder, count)
+
+    return types.int64(mask), generate
+
+
+def _as_int64(builder: Any, value: Any) -> Any:
+    """An unsigned LLVM integer as 64 bits."""
+    return value if value.type.width == 64 else builder.zext(value, ir.IntType(64))

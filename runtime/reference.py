@@ -1,0 +1,181 @@
+"""The reference engine: NumPy, short, slow. It imports neither numba nor onnxruntime: it is the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from snncc.counting import Counts
+from snncc.graph import Array
+from snncc.network import Network, Population, Projection
+from snncc.neurons import Neuron
+from snncc.neurons.base import per_channel
+from snncc.runtime.trace import Trace
+from snncc.synapses import Pool
+from snncc.synapses.apply import apply
+from snncc.synapses.routing import apply_all, split
+
+
+class ReferenceEngine:
+    """Runs a network population by population, each over all its steps."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self.integer = str(network.meta.get("precision", "")).startswith("int")
+        self._reach: dict[str, list[tuple[Array, Array]]] = {}
+
+    def run(
+        self,
+        values: Mapping[str, Array],
+        timesteps: int,
+        *,
+        seed: int = 0,
+        record: bool = False,
+        prefixes: bool = False,
+    ) -> Trace:
+        """See snncc.runtime.trace.Engine."""
+        counts = Counts(timesteps)
+        spikes: dict[str, Array] = {}
+        analog: dict[str, Array] = {}
+        potentials: dict[str, Array] = {}
+        for population in self.network.populations:
+            name, kind = population.name, population.kind
+            if not isinstance(kind, Neuron):
+                x = values[name]
+                if kind.fires:
+                    spikes[name] = np.stack([kind.encode(x, t, seed) for t in range(1, timesteps + 1)]).astype(np.int8)
+                else:
+                    analog[name] = kind.encode(x, 1, seed)
+                continue
+            state = kind.initial(population.shape)
+            constant = self._constant(population, analog, counts)
+            out, history = [], []
+            for t in range(timesteps):
+                current = self._current(population, constant, spikes, t, counts)
+                out.append(kind.step(state, current))
+                if population.is_readout and prefixes:
+                    history.append(state["V"].copy())
+            if population.is_readout:
+                potentials[name] = np.stack(history) if prefixes else state["V"]
+            else:
+                spikes[name] = np.stack(out)
+        for name, train in spikes.items():
+            counts.events[name] = np.abs(train).reshape(timesteps, -1).sum(1, dtype=np.uint64)
+        return Trace(potentials, spikes if record else {}, counts)
+
+    def _dtype(self) -> type:
+        return np.int32 if self.integer else np.float32
+
+    def _constant(self, population: Population, analog: Mapping[str, Array], counts: Counts) -> dict[str, Array]:
+        """Analog currents, by projection, and the bias under the name ""."""
+        out: dict[str, Array] = {}
+        for projection in self.network.incoming(population):
+            if projection.pre not in analog:
+                continue
+            pre = self.network[projection.pre]
+            current = apply(projection.synapse, apply_all(projection.routing, analog[pre.name], pre.shape))
+            if projection.synapse.shift is not None:
+                factor = 2.0 ** per_channel(projection.synapse.shift.astype(np.float64), current.ndim)
+                current = np.floor(current * factor + 0.5)
+            out[projection.name] = current.astype(self._dtype())
+            counts.macs[projection.name] = int(self._delivered(projection, np.ones(pre.shape, np.int64))[0])
+        bias = population.bias if population.bias is not None else np.zeros(population.channels)
+        if bias.ndim == 1:
+            bias = per_channel(bias, len(population.shape))
+        out[""] = np.broadcast_to(bias, population.shape).astype(self._dtype())
+        return out
+
+    def _current(
+        self, population: Population, constant: Mapping[str, Array], spikes: Mapping[str, Array], t: int, counts: Counts
+    ) -> Array:
+        total = np.zeros(population.shape, self._dtype())
+        for projection in self.network.incoming(population):
+            if projection.name in constant:
+                total = total + constant[projection.name]
+                continue
+            pre = self.network[projection.pre]
+            train = spikes[projection.pre]
+            numbers = self._delivered(projection, np.abs(train[t]).astype(np.int64))
+            for store, number in zip((counts.synops, counts.synops_nonzero, counts.synops_paths), numbers, strict=True):
+                store.setdefault(projection.name, np.zeros(counts.timesteps, np.uint64))[t] = number
+            if population.is_gate:
+                return self._window_max(projection, train[: t + 1].sum(0, dtype=np.int32), pre)
+            current = apply(projection.synapse, apply_all(projection.routing, train[t], pre.shape))
+            if projection.synapse.shift is not None:
+                current = current * 2.0 ** per_channel(projection.synapse.shift.astype(np.float64), current.ndim)
+            total = total + current.astype(self._dtype())
+        return np.asarray(total + constant[""], self._dtype())
+
+    def _window_max(self, projection: Projection, n: Array, pre: Population) -> Array:
+        """max over each window of the running counts n [C, *spatial] int32."""
+        x = apply_all(projection.routing, n, pre.shape)
+        window = projection.synapse
+        assert isinstance(window, Pool)
+        for axis in range(x.ndim - 1):
+            table = window.taps(axis, x.shape[1 + axis])
+            lowest = np.full((*x.shape[: 1 + axis], 1, *x.shape[2 + axis :]), np.iinfo(np.int32).min, np.int32)
+            padded = np.concatenate([x, lowest], axis=1 + axis)  # index -1: padding, which never wins
+            x = np.take(padded, table, axis=1 + axis).max(axis=2 + axis)
+        return np.asarray(x)
+
+    # -- counting: events are walked to the posts they reach, one axis after the other ---------------------------------
+
+    def _delivered(self, projection: Projection, events: Array) -> tuple[int, int, int]:
+        """(pairs, pairs of effective weight != 0, paths) of these events [C, *spatial] over one projection."""
+        shape = self.network[projection.pre].shape
+        relayout, spatial = split(projection.routing, shape)
+        moved = apply_all(relayout, events, shape)
+        tables = self._tables(projection, spatial, moved.shape)
+        synapse = projection.synapse
+        fan = synapse.kernel_weights(len(moved.shape) - 1).shape[-1]
+        pairs, paths = moved.sum(0), moved.sum(0)
+        for join, _ in tables:
+            pairs = np.tensordot(pairs, (join > 0).astype(np.int64), axes=(0, 1))
+            paths = np.tensordot(paths, join, axes=(0, 1))
+        return int(pairs.sum()) * fan, self._nonzero(projection, spatial, moved), int(paths.sum()) * fan
+
+    def _tables(self, projection: Projection, spatial: tuple, shape: tuple[int, ...]) -> list[tuple[Array, Array]]:  # type: ignore[type-arg]
+        """Per axis: join [out, in], how many kernel indices join them; taps [out, in, K], which."""
+        if projection.name not in self._reach:
+            tables = []
+            for axis, size in enumerate(shape[1:]):
+                source = np.arange(size)
+                for route in spatial:
+                    source = route.along(axis, source)
+                table = projection.synapse.taps(axis, len(source))
+                which = np.zeros((table.shape[0], size, table.shape[1]), bool)
+                o, k = np.nonzero(table >= 0)
+                i = source[table[o, k]]
+                which[o[i >= 0], i[i >= 0], k[i >= 0]] = True
+                tables.append((which.sum(2), which))
+            self._reach[projection.name] = tables
+        return self._reach[projection.name]
+
+    def _nonzero(self, projection: Projection, spatial: tuple, moved: Array) -> int:  # type: ignore[type-arg]
+        """Pairs whose weights, summed over the paths that join them, are not zero."""
+        synapse = projection.synapse
+        if projection.name + "?" not in self._reach:
+            self._reach[projection.name + "?"] = [(self._nonzero_fan(projection, moved.shape, synapse), np.zeros(0))]
+        return int((self._reach[projection.name + "?"][0][0] * moved).sum())
+
+    def _nonzero_fan(self, projection: Projection, shape: tuple[int, ...], synapse: object) -> Array:
+        """[C, *spatial]: posts that each pre neuron reaches with a weight other than zero."""
+        kernel = np.asarray(projection.synapse.kernel_weights(len(shape) - 1), np.float64)
+        tables = self._reach[projection.name]
+        sets = [np.unique(which.reshape(-1, which.shape[2]), axis=0) for _, which in tables]
+        fan = np.zeros(shape, np.int64)
+        for combination in np.ndindex(*(len(s) for s in sets)):
+            chosen = [s[c] for s, c in zip(sets, combination, strict=True)]
+            if not all(c.any() for c in chosen):
+                continue
+            weight = kernel[np.ix_(*chosen)] if chosen else kernel[None]
+            live = np.count_nonzero(weight.reshape(-1, *kernel.shape[-2:]).sum(0), axis=-1)
+            reach = np.ones((), np.int64)
+            for (_, which), c in zip(tables, chosen, strict=True):
+                reach = np.multiply.outer(reach, (which == c).all(2).sum(0))
+            fan += np.multiply.outer(live, reach)
+        return fan
+
+
+

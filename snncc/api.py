@@ -1,0 +1,327 @@
+"""The Python interface: compile a teacher, load a compiled network, run it and count."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+
+import snncc
+from snncc.counting import Counts
+from snncc.errors import OptionError, SnnccError
+from snncc.graph import Array, Graph
+from snncc.ingest import ingest
+from snncc.inputs import checked
+from snncc.network import Network
+from snncc.onnx_file import read, write
+from snncc.passes import BUILTIN
+from snncc.passes.recipe import default_pipeline
+from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, run_pipeline
+from snncc.plugins import Registry, insert_pass, registry
+from snncc.provenance import preprocess_of, teacher_of, versions
+from snncc.run_counts import Facts, RunCounts
+from snncc.runtime.host import HostSession
+from snncc.runtime.trace import Trace
+
+PathLike = str | os.PathLike[str]
+Stream = Callable[[], Iterator[Feeds]]
+ENGINES = ("fast", "reference", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `compile` is going to do: the teacher's graph, the passes, and the facts for the file."""
+
+    graph: Graph
+    passes: Sequence[Pass]
+    meta: Mapping[str, Any]
+    registry: Registry
+
+
+def plan(
+    teacher: PathLike | onnx.ModelProto | Any,
+    *,
+    timesteps: int = 32,
+    precision: str = "int8",
+    calibration: str = "percentile:99.9",
+    per: str = "channel",
+    neuron: str = "signed",
+    encoder: str = "constant",
+    passes: Iterable[str | Pass] = (),
+    pipeline: str | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+    example_input: Any = None,
+) -> Plan:
+    """Read the teacher and choose the passes; the arguments are those of `compile`."""
+    if timesteps < 1:
+        raise OptionError(f"T = {timesteps}: at least one time step is needed", remedy="give -T 1 or more")
+    source = _onnx(teacher, example_input)
+    graph = ingest(source, shapes)
+    known = registry(BUILTIN)
+    if pipeline is not None:
+        steps = known.parse(pipeline)
+    else:
+        steps = default_pipeline(
+            timesteps=timesteps,
+            precision=precision,
+            calibration=calibration,
+            per=per,
+            neuron=neuron,
+            encoder=encoder,
+        )
+    for extra in passes:
+        steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
+    for step in steps:
+        known.check(step.name)
+    meta = {
+        "timesteps": timesteps,
+        "precision": "int8" if any(step.name == "quantize" for step in steps) else "float32",
+        "preprocess": {**preprocess_of(graph), **(preprocess or {})},
+        "teacher": teacher_of(source, graph),
+        "pipeline": pipeline_text(steps),
+        "versions": versions(snncc.__version__),
+    }
+    return Plan(graph, steps, meta, known)
+
+
+def compile(
+    teacher: PathLike | onnx.ModelProto | Any,
+    output: PathLike | None = None,
+    *,
+    calibrate: PathLike | Array | Iterable[Any] | Stream | None = None,
+    observers: Iterable[Observer] = (),
+    progress: Callable[[str, int, int | None], None] | None = None,
+    **options: Any,
+) -> Network:
+    """Compile a trained network to a spiking one.
+
+    Args:
+        teacher: an ONNX file, a ModelProto, or a torch module (then with `example_input`: what to trace it with).
+        output: where to write the compiled network; None: nowhere.
+        calibrate: a path or paths as for `snncc compile`; one array [C, *spatial] or [samples, C, *spatial]; a list of
+            arrays or of dicts by input name; or a function that gives a new iterator over such dicts at each call.
+        observers: called after each pass.
+        progress: called with (label, done, total) while data streams.
+        options: timesteps=32, precision="int8" | "float32", calibration="percentile:99.9" | "max",
+            per="channel" | "layer", neuron="signed" | "if", encoder="constant" | "poisson",
+            passes=(): pass texts or passes to insert, pipeline=None: a text that replaces the default pipeline,
+            shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
+            `snncc.preprocess`, example_input.
+
+    Raises:
+        UnsupportedError: a node without exact spiking counterpart, before any data is read.
+        SnnccError: anything else a user can act on.
+    """
+    todo = plan(teacher, **options)
+    stream = calibration_stream(calibrate, todo)
+    network, _ = execute(todo, stream, observers, progress)
+    if output is not None:
+        write(network, output)
+    return network
+
+
+def execute(
+    todo: Plan,
+    stream: Stream | None,
+    observers: Iterable[Observer] = (),
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> tuple[Network, Graph]:
+    """Run a plan: the network, and the canonical teacher it was lowered from."""
+    context = Context(samples=stream, evaluate=_Evaluator())
+    if progress is not None:
+        context.progress = progress
+    network = run_pipeline(todo.graph, todo.passes, context, observers)
+    if not isinstance(network, Network):
+        raise OptionError("the pipeline ends with a teacher graph", remedy="it needs the pass `lower`")
+    report = [[note.node, note.action, note.reason] for note in context.notes]
+    return network.with_meta(**{**todo.meta, **network.meta, "report": report}), context.graph or todo.graph
+
+
+def conversion(todo: Plan) -> tuple[list[Note], SnnccError | None]:
+    """What becomes of each teacher node, and the refusal if there is one. Reads no data."""
+    end = next((i for i, step in enumerate(todo.passes) if step.level == "lower"), None)
+    if end is None:
+        raise OptionError("the pipeline never lowers the teacher", remedy="it needs the pass `lower`")
+    context = Context()
+    try:
+        run_pipeline(todo.graph, todo.passes[: end + 1], context)
+    except SnnccError as error:
+        if error.exit_code != 1:
+            raise
+        return context.notes, error
+    return context.notes, None
+
+
+def calibration_stream(data: Any, todo: Plan) -> Stream | None:
+    """The function that gives the calibration samples anew at each call; opens no file yet."""
+    shapes = {name: todo.graph.shape(name) for name in todo.graph.inputs}
+    if data is None or callable(data):
+        return data  # type: ignore[no-any-return]
+    if isinstance(data, str | os.PathLike):
+        data = [data]
+    if isinstance(data, np.ndarray):
+        data = [data] if data.ndim < len(next(iter(shapes.values()))) else list(data)
+    items = list(data)
+    if items and all(isinstance(item, str | os.PathLike) for item in items):
+        from snncc.cli.data import path_stream  # the cli knows files; it imports this module
+
+        return path_stream([os.fspath(item) for item in items], shapes, todo.meta["preprocess"])
+    return lambda: (checked(item, shapes) for item in items)
+
+
+@dataclass(frozen=True)
+class Result:
+    """outputs: name -> array as the teacher gives it; over_time: name -> [T, *shape of the output], if asked for;
+    counts: what the run executed; spikes: population -> int8 [T, C, *spatial], if asked for."""
+
+    outputs: dict[str, Array]
+    counts: RunCounts
+    over_time: dict[str, Array] = field(default_factory=dict)
+    spikes: dict[str, Array] = field(default_factory=dict)
+    trace_counts: Counts | None = None
+
+
+class Engine(Protocol):
+    def run(
+        self,
+        values: Mapping[str, Array],
+        timesteps: int,
+        *,
+        seed: int = 0,
+        record: bool = False,
+        prefixes: bool = False,
+    ) -> Trace: ...
+
+
+class Model:
+    """A compiled network ready to run; plan, buffers and sessions stay warm between calls."""
+
+    def __init__(self, network: Network, engine: str = "fast", threads: int | None = None):
+        self.network = network
+        self.engine = engine
+        self._engine = _engine(network, engine, threads)
+        self._facts = Facts.of(network)
+        readouts = {p.value for p in network.readouts}
+        given = {*network.inputs, *readouts}
+        later = [v for v in network.epilogue.inputs if v not in readouts] if network.epilogue else []
+        early = [*(p.value for p in network.encoders), *later, *network.outputs]
+        made = {v for v in early if network.prologue and network.prologue.producer(v) is not None}
+        self._before = HostSession(network.prologue, sorted(made)) if network.prologue and made else None
+        left = [v for v in network.outputs if v not in given | made]
+        self._after = HostSession(network.epilogue, left) if network.epilogue and left else None
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Input name -> shape with batch 1."""
+        return dict(self.network.inputs)
+
+    def run(
+        self,
+        inputs: Array | Mapping[str, Array],
+        timesteps: int | None = None,
+        *,
+        seed: int = 0,
+        over_time: bool = False,
+        record: bool = False,
+    ) -> Result:
+        """Run one sample of preprocessed input for `timesteps` (default: those it was compiled for).
+
+        Raises:
+            DataError: the input does not fit.
+            OptionError: `timesteps` is below 1, or above the largest that cannot overflow.
+        """
+        steps = self._timesteps(timesteps)
+        values = checked(inputs, self.network.inputs)
+        if self._before is not None:
+            values |= self._before.run(values)
+        currents = {p.name: values[p.value][0] for p in self.network.encoders}
+        trace = self._engine.run(currents, steps, seed=seed, record=record, prefixes=over_time)
+        counts = RunCounts(self._facts, self.engine, steps).add(trace.counts)
+        if not over_time:
+            return Result(self._outputs(values, trace, steps, None), counts, {}, trace.spikes, trace.counts)
+        each = [self._outputs(values, trace, t, t - 1) for t in range(1, steps + 1)]
+        along = {name: np.stack([now[name] for now in each]) for name in self.network.outputs}
+        return Result(each[-1], counts, along, trace.spikes, trace.counts)
+
+    def _outputs(self, values: Mapping[str, Array], trace: Trace, step: int, index: int | None) -> dict[str, Array]:
+        """Graph outputs at prefix `step`, whose potentials are at `index` of the trace (None: it holds one only)."""
+        found = dict(values)
+        for readout in self.network.readouts:
+            potential = trace.potentials[readout.name]
+            potential = potential if index is None else potential[index]
+            found[readout.value] = readout.kind.value(potential, step)[None]  # type: ignore[union-attr]
+        if self._after is not None:
+            found |= self._after.run(found)
+        return {name: found[name] for name in self.network.outputs}
+
+    def _timesteps(self, given: int | None) -> int:
+        steps = int(self.network.meta.get("timesteps", 32) if given is None else given)
+        most = self.network.meta.get("t_max")
+        if steps < 1:
+            raise OptionError(f"T = {steps}: at least one time step is needed", remedy="give -T 1 or more")
+        if most is not None and steps > most:
+            raise OptionError(
+                f"T = {steps}: beyond {most} steps a membrane of this network could overflow",
+                remedy=f"give -T {most} or less, or compile with fewer bits",
+            )
+        return steps
+
+
+def load(model: PathLike | Network, engine: str = "fast", threads: int | None = None) -> Model:
+    """A compiled network, from its file or as it is, on one of the engines fast, reference, onnxruntime."""
+    return Model(model if isinstance(model, Network) else read(Path(model)), engine, threads)
+
+
+def _engine(network: Network, name: str, threads: int | None) -> Engine:
+    """Engines are imported when asked for: each brings a large library."""
+    if name == "fast":
+        from snncc.runtime.fast import FastEngine
+
+        return FastEngine(network, threads=threads or 1)
+    if name == "reference":
+        from snncc.runtime.reference import ReferenceEngine
+
+        return ReferenceEngine(network)
+    if name == "onnxruntime":
+        from snncc.runtime.onnx_engine import OnnxEngine
+
+        return OnnxEngine(network)
+    raise OptionError(f"there is no engine {name!r}", remedy=f"one of {', '.join(ENGINES)}")
+
+
+class _Evaluator:
+    """Runs the teacher for calibration, with the session of the last (graph, values) kept."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, tuple[str, ...]] | None = None
+        self._session: HostSession | None = None
+
+    def __call__(self, graph: Graph, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:
+        key = (id(graph), tuple(wanted))
+        if self._session is None or key != self._key:
+            self._session, self._key = HostSession(graph, wanted), key
+        return self._session.run(feeds)
+
+
+def _onnx(teacher: Any, example_input: Any) -> PathLike | onnx.ModelProto:
+    if isinstance(teacher, str | os.PathLike | onnx.ModelProto):
+        return teacher
+    try:
+        import torch
+    except ImportError:
+        raise OptionError(f"a {type(teacher).__name__} is no teacher", remedy="give an ONNX file") from None
+    if not isinstance(teacher, torch.nn.Module):
+        raise OptionError(f"a {type(teacher).__name__} is no teacher", remedy="give an ONNX file or a torch module")
+    if example_input is None:
+        raise OptionError("a torch module needs an example input", remedy="compile(module, example_input=tensor)")
+    arguments = example_input if isinstance(example_input, tuple) else (example_input,)
+    buffer = io.BytesIO()
+    torch.onnx.export(teacher.eval(), arguments, buffer, dynamo=False, opset_version=20)
+    return onnx.load_from_string(buffer.getvalue())

@@ -1,0 +1,138 @@
+"""An untrusted teacher.onnx -> a canonical Graph (research/onnx.md 5.3)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from snncc.canonical import canonicalise
+from snncc.errors import FormatError
+from snncc.graph import Array, Graph, Node, Type, frozen
+from snncc.onnx_attributes import resolved
+from snncc.onnx_fold import bind_dimensions, fold_constants, static_shape, to_one_opset
+from snncc.onnx_limits import REEXPORT, node_label, read_model
+
+EVAL = "exported in train mode? call model.eval() before the export"
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes | None = None) -> Graph:
+    """Read, check, fold and canonicalise a teacher.
+
+    Args:
+        source: a file, or a model, which is not changed.
+        shapes: input name -> shape, for inputs whose dimensions the file leaves open (a batch need not be given).
+
+    Raises:
+        FormatError: the file is missing, damaged, foreign, too large or inconsistent.
+        OptionError: `shapes` does not fit the model.
+    """
+    try:
+        return _ingest(source, shapes or {})
+    except FormatError as error:
+        if not isinstance(source, onnx.ModelProto):
+            error.at(os.fspath(source))
+        raise
+
+
+def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) -> Graph:
+    model = read_model(source)
+    if model is source:
+        model = onnx.ModelProto()
+        model.CopyFrom(source)
+    meta = {entry.key: entry.value for entry in model.metadata_props}  # the converter drops it
+    bind_dimensions(model, shapes)
+    model, weights = fold_constants(to_one_opset(model))
+    types = _types(model)
+    graph = Graph(
+        inputs=tuple(value.name for value in model.graph.input),
+        outputs=tuple(value.name for value in model.graph.output),
+        nodes=tuple(_node(node, types, weights) for node in model.graph.node),
+        weights={name: frozen(value) for name, value in weights.items()},
+        types=types,
+        meta=meta,
+    )
+    for name in graph.outputs:
+        if name in weights:
+            raise FormatError(f"output {name!r} is a constant: it depends on no input", node=name, remedy=REEXPORT)
+    return canonicalise(graph)
+
+
+def _types(model: onnx.ModelProto) -> dict[str, Type]:
+    """Type of every value that is not a weight. Raises FormatError where a shape depends on data."""
+    values = {v.name: v for v in (*model.graph.value_info, *model.graph.output, *model.graph.input)}
+    makers = {name: node_label(node) for node in model.graph.node for name in node.output}
+    found = {}
+    for name in (*(value.name for value in model.graph.input), *(name for name in makers if name)):
+        shape = static_shape(values[name]) if name in values else None
+        if shape is None:
+            raise FormatError(
+                f"the shape of {name!r} depends on the data or on an open dimension",
+                node=makers.get(name),
+                remedy="export with fixed shapes, or give the input's shape: --shape NAME=DIMS",
+            )
+        if 0 in shape:
+            raise FormatError(f"value {name!r} is empty: {shape}", node=makers.get(name), remedy=REEXPORT)
+        found[name] = Type(shape, _dtype(values[name], makers.get(name)))
+    return found
+
+
+def _dtype(value: onnx.ValueInfoProto, label: str | None) -> str:
+    code = value.type.tensor_type.elem_type
+    if code in (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE):
+        name = TensorProto.DataType.Name(code).lower()
+        raise FormatError(f"{value.name!r} is {name}", node=label, remedy="export in float32: model.float()")
+    if code in (TensorProto.UNDEFINED, TensorProto.STRING):
+        raise FormatError(f"{value.name!r} has no numeric type", node=label, remedy=REEXPORT)
+    return str(np.dtype(helper.tensor_dtype_to_np_dtype(code)).name)
+
+
+def _node(proto: onnx.NodeProto, types: Mapping[str, Type], weights: Mapping[str, Array]) -> Node:
+    label = node_label(proto)
+
+    def shape(name: str) -> tuple[int, ...] | None:
+        if name in weights:
+            return tuple(weights[name].shape)
+        return types[name].shape if name in types else None
+
+    shapes = [shape(name) for name in proto.input]
+    attrs = resolved(proto, shapes, types[proto.output[0]].shape if proto.output[0] else (), label)
+    _check_channels(proto.op_type, shapes, int(attrs.get("group", 1)), label)
+    _check_mode(proto, attrs.get("training_mode", 0), weights, label)
+    outputs = list(proto.output)
+    while outputs and not outputs[-1]:
+        outputs.pop()
+    inputs = list(proto.input)
+    while inputs and not inputs[-1]:
+        inputs.pop()
+    return Node(proto.op_type, tuple(inputs), tuple(outputs), attrs, (proto.name or proto.output[0],))
+
+
+def _check_mode(proto: onnx.NodeProto, training: int, weights: Mapping[str, Array], label: str) -> None:
+    if proto.op_type == "BatchNormalization" and training:
+        raise FormatError("batch normalisation in training mode", node=label, remedy=EVAL)
+    if proto.op_type == "Dropout" and len(proto.input) > 2 and proto.input[2]:
+        mode = weights.get(proto.input[2])
+        if mode is None or mode.any():
+            raise FormatError("dropout in training mode", node=label, remedy=EVAL)
+
+
+def _check_channels(op: str, shapes: list[tuple[int, ...] | None], group: int, label: str) -> None:
+    """onnx.checker lets channel and group mismatches pass even in its full form."""
+    if op not in ("Conv", "ConvTranspose"):
+        return
+    x, w = shapes[0], shapes[1]
+    assert x is not None and w is not None
+    if len(x) != len(w) or len(x) < 3 or group < 1:
+        raise FormatError(f"input {x}, weights {w} and {group} groups do not fit", node=label)
+    channels, out = (w[1] * group, w[0]) if op == "Conv" else (w[0], w[1] * group)
+    if x[1] != channels or out % group or channels % group:
+        raise FormatError(
+            f"{x[1]} input channels, but weights {w} with {group} groups need {channels}", node=label, remedy=REEXPORT
+        )
+    if len(shapes) > 2 and shapes[2] is not None and shapes[2] != (out,):
+        raise FormatError(f"bias of shape {shapes[2]} for {out} output channels", node=label, remedy=REEXPORT)

@@ -1,0 +1,32 @@
+"""Stand-ins between `lower` and `neurons`: what a population must compute, before a kind of neuron is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snncc.graph import Array
+from snncc.neurons.base import Neuron, State
+
+
+class _Ideal(Neuron):
+    function = ""
+
+    def initial(self, shape: tuple[int, ...]) -> State:
+        raise TypeError(f"{self.op} has no dynamics: run the pass `neurons` first")
+
+    def step(self, state: State, current: Array) -> Array:
+        raise TypeError(f"{self.op} has no dynamics: run the pass `neurons` first")
+
+
+@dataclass(frozen=True, eq=False)
+class Rectifier(_Ideal):
+    """max(0, x): a ReLU of the teacher."""
+
+    op = "Rectifier"
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(_Ideal):
+    """x itself: a signed relay between two linear maps that cannot be multiplied out."""
+
+    op = "Linear"

@@ -1,0 +1,213 @@
+"""Constants and shapes of a checked ONNX model: bind its input dimensions, move to one opset, fold, infer.
+
+Own folder (research/onnx.md 2.3): the ones in existing tools miscompile some graphs and cap nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, shape_inference, version_converter
+from onnx.reference import ReferenceEvaluator
+
+from snncc.errors import FormatError, OptionError
+from snncc.graph import Array
+from snncc.onnx_limits import REEXPORT, check_finite, node_label
+
+OPSET, IR_VERSION = 20, 10
+MAX_ELEMENTS = 2**31  # of one value
+MAX_FOLD_BYTES = 2**28  # into or out of one folded node
+MAX_ROUNDS = 50
+NO_FOLD = {"Dropout", "BatchNormalization"}  # their training mode is checked on the graph
+GROWS_NOT = {"NonZero", "Compress", "Unique"}  # output shape unknown before, but bounded by the input
+
+
+def bind_dimensions(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Give every graph input a static shape, in place; a symbolic batch becomes 1.
+
+    Raises:
+        FormatError: a dimension is open and `shapes` does not settle it.
+        OptionError: `shapes` names no input, or contradicts the file.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)  # an initializer that could be overridden is a plain weight here
+    known = [value.name for value in inputs]
+    for name in shapes:
+        if name not in known:
+            raise OptionError(f"--shape {name}: no such input; the model's inputs are {', '.join(known)}")
+    for value in inputs:
+        _bind(value, shapes.get(value.name))
+    for value in model.graph.output:  # their symbols would contradict what inference now finds
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.ClearField("dim_param")
+    del model.graph.value_info[:]
+    model.ir_version = max(model.ir_version, 4)  # from 4 on, a weight need not be an input too
+
+
+def _bind(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
+    if not value.type.HasField("tensor_type") or (given is None and not value.type.tensor_type.HasField("shape")):
+        raise FormatError(f"input {value.name!r} has no shape", remedy=f"give it: --shape {value.name}=1x1x48x64")
+    if given is not None and not value.type.tensor_type.HasField("shape"):
+        for _ in given:
+            value.type.tensor_type.shape.dim.add()
+    dims = value.type.tensor_type.shape.dim
+    if given is not None and len(given) != len(dims):
+        raise OptionError(f"--shape {value.name} has {len(given)} dimensions, the input has {len(dims)}")
+    for axis, dim in enumerate(dims):
+        if not dim.HasField("dim_value"):
+            if given is not None:
+                size = given[axis]
+            elif axis == 0:
+                size = 1
+            else:
+                template = "x".join(
+                    str(d.dim_value) if d.dim_value else (d.dim_param or "?") if i else "1" for i, d in enumerate(dims)
+                )
+                raise FormatError(
+                    f"dimension {axis} ({dim.dim_param or 'unnamed'}) of input {value.name!r} is open",
+                    remedy=f"give the shape, with numbers for names: --shape {value.name}={template}",
+                )
+            dim.ClearField("dim_param")
+            dim.dim_value = size
+        if given is not None and dim.dim_value != given[axis]:
+            raise OptionError(f"--shape {value.name}: dimension {axis} is fixed to {dim.dim_value} in the file")
+        if dim.dim_value < 1:
+            raise FormatError(f"dimension {axis} of input {value.name!r} is {dim.dim_value}")
+    if len(dims) > 1 and dims[0].dim_value != 1:
+        raise FormatError(
+            f"input {value.name!r} has a fixed batch of {dims[0].dim_value}",
+            remedy="export with batch 1 or a dynamic batch",
+        )
+
+
+def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in opset 20. Raises FormatError."""
+    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if version == OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:
+        raise FormatError(
+            f"cannot convert from opset {version} to {OPSET}: {str(error).strip()[:200]}",
+            remedy=f"export with opset_version={OPSET}",
+        ) from None
+
+
+def infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With strict shape inference done and every size capped. Raises FormatError."""
+    try:
+        model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:
+        raise FormatError(f"the shapes do not fit together: {str(error).strip()[:300]}", remedy=REEXPORT) from None
+    for value in (*model.graph.value_info, *model.graph.output):
+        shape = static_shape(value)
+        if shape is not None and math.prod(shape) > MAX_ELEMENTS:
+            raise FormatError(f"value {value.name!r} would have {math.prod(shape)} elements", node=value.name)
+    return model
+
+
+def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+    """The shape, or None if it is not fully known."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    return tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
+def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """Every node whose inputs are constants, and every Shape of a static value, becomes a weight.
+
+    Returns the model (its nodes and initializers replaced) with all shapes inferred, and the weights by name.
+    """
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for _ in range(MAX_ROUNDS):
+        model = infer(model)
+        shapes = {v.name: static_shape(v) for v in (*model.graph.input, *model.graph.value_info)}
+        kept: list[onnx.NodeProto] = []
+        folded: dict[str, Array] = {}
+        for node in model.graph.node:
+            values = _constant_outputs(node, {**weights, **folded} if folded else weights, shapes)
+            if values is None:
+                kept.append(node)
+            else:
+                folded.update({name: value for name, value in zip(node.output, values, strict=False) if name})
+        if not folded:
+            return model, weights
+        for name, value in folded.items():
+            check_finite(name, value)
+        weights |= folded
+        read = {name for node in kept for name in node.input} | {value.name for value in model.graph.output}
+        weights = {name: value for name, value in weights.items() if name in read}
+        graph = helper.make_graph(
+            kept,
+            model.graph.name or "teacher",
+            model.graph.input,
+            model.graph.output,
+            [numpy_helper.from_array(value, name) for name, value in weights.items()],
+        )
+        model = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    raise FormatError(f"constants still fold after {MAX_ROUNDS} rounds", remedy=REEXPORT)
+
+
+def _constant_outputs(
+    node: onnx.NodeProto, weights: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...] | None]
+) -> list[Array] | None:
+    """The values of a constant node, or None."""
+    if node.op_type == "Constant":
+        return [_constant(node)]
+    if node.op_type in ("Shape", "Size") and node.input[0] not in weights:
+        shape = shapes.get(node.input[0])
+        if shape is None:
+            return None
+        if node.op_type == "Size":
+            return [np.asarray(math.prod(shape), np.int64)]
+        limits = {attribute.name: attribute.i for attribute in node.attribute}
+        return [np.asarray(shape[limits.get("start", 0) : limits.get("end", len(shape))], np.int64)]
+    if node.op_type in NO_FOLD or not any(node.input) or any(name and name not in weights for name in node.input):
+        return None
+    return _evaluate(node, {name: weights[name] for name in node.input if name})
+
+
+def _constant(node: onnx.NodeProto) -> Array:
+    attribute = node.attribute[0]
+    value = helper.get_attribute_value(attribute)
+    match attribute.name:
+        case "value":
+            return numpy_helper.to_array(value)
+        case "value_float" | "value_floats":
+            return np.asarray(value, np.float32)
+        case "value_int" | "value_ints":
+            return np.asarray(value, np.int64)
+    raise FormatError(f"constant of the kind {attribute.name}", node=node_label(node))
+
+
+def _evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array]) -> list[Array] | None:
+    """Run one node; None where its output might be too large or the reference evaluator cannot do it."""
+    if sum(value.nbytes for value in feeds.values()) > MAX_FOLD_BYTES:
+        return None
+    graph = helper.make_graph(
+        [node],
+        "constant",
+        [],
+        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+        [numpy_helper.from_array(value, name) for name, value in feeds.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    try:
+        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        shapes = [static_shape(value) for value in inferred.graph.output]
+        small = all(shape is not None and math.prod(shape) * 8 <= MAX_FOLD_BYTES for shape in shapes)
+        if not small and node.op_type not in GROWS_NOT:
+            return None
+        found = ReferenceEvaluator(model).run(None, {})
+    except Exception:  # an operator it lacks, or does wrong: not folded, so that a later check names the node
+        return None
+    values = dict(zip((name for name in node.output if name), map(np.asarray, found), strict=True))
+    return [values.get(name, np.empty(0)) for name in node.output]

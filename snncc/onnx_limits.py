@@ -1,0 +1,190 @@
+"""An untrusted ONNX file -> a ModelProto of bounded size that onnx's checker accepts.
+
+Each limit here closes a hole that onnx.checker leaves open: empty files, function bombs, unknown domains and opsets,
+NaN weights, tensors larger than any memory. Order matters: nothing is expanded before its size is known.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, checker, numpy_helper
+
+from snncc.errors import FormatError
+from snncc.graph import Array
+
+MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit
+MAX_TENSOR_BYTES = 2**31 - 1  # all weights together: the version converter serialises them in one message
+MAX_NODES = 20_000
+MAX_RANK = 8
+OLDEST_OPSET, OLDEST_IR = 7, 3
+STANDARD = ("", "ai.onnx")
+RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+
+REEXPORT = "export the model again, e.g. with torch.onnx.export"
+
+
+def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> onnx.ModelProto:
+    """The checked model, external data loaded. Raises FormatError."""
+    if isinstance(source, onnx.ModelProto):
+        model, path = source, None
+    else:
+        path = Path(source)
+        model = _parse(path)
+    check_structure(model, path)
+    try:
+        checker.check_model(model if path is None else str(path))  # only the path form checks external files
+    except Exception as error:  # the checker raises whatever its C++ side does
+        raise FormatError(f"not a valid ONNX model: {_first_line(error)}", remedy=REEXPORT) from None
+    if path is not None:
+        _load_external(model, path)
+    _check_values(model)
+    return model
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise FormatError("not a file", remedy="name an .onnx file")
+        if size == 0:
+            raise FormatError("the file is empty", remedy=REEXPORT)
+        if size > MAX_FILE_BYTES:
+            raise FormatError(f"{size} bytes are more than an ONNX file can hold", remedy="save with external data")
+        content = path.read_bytes()
+    except OSError as error:
+        raise FormatError(f"cannot read the file: {error.strerror or error}") from None
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception:  # DecodeError, whose module differs between protobuf back ends
+        raise FormatError("not an ONNX file, or cut short", remedy="copy or export the file again") from None
+    return model
+
+
+def check_structure(model: onnx.ModelProto, path: Path | None) -> None:
+    """What can be told without expanding anything. Raises FormatError."""
+    if not model.HasField("graph") or not model.graph.node:
+        raise FormatError("no network in this file: not an ONNX model, or cut short", remedy=REEXPORT)
+    if not OLDEST_IR <= model.ir_version <= onnx.IR_VERSION:
+        raise FormatError(f"ONNX IR version {model.ir_version} is not one of {OLDEST_IR}..{onnx.IR_VERSION}")
+    opsets = [entry.version for entry in model.opset_import if entry.domain in STANDARD]
+    newest = onnx.defs.onnx_opset_version()
+    if len(opsets) != 1 or not OLDEST_OPSET <= opsets[0] <= newest:
+        raise FormatError(
+            f"opset {opsets or 'missing'} is not one of {OLDEST_OPSET}..{newest}", remedy="export with opset_version=20"
+        )
+    if model.functions:
+        # 31 functions that call each other twice expand to 2^30 nodes, which hangs every ONNX tool
+        raise FormatError(
+            f"the model holds local functions ({model.functions[0].name})",
+            remedy="inline them before export (onnx.inliner.inline_local_functions)",
+        )
+    if len(model.graph.node) > MAX_NODES:
+        raise FormatError(f"{len(model.graph.node)} nodes; at most {MAX_NODES} are read")
+    for node in model.graph.node:
+        _check_node(node)
+    _check_tensors(model, path)
+
+
+def _check_node(node: onnx.NodeProto) -> None:
+    label = node_label(node)
+    if node.domain == "ai.snncc":
+        raise FormatError("this is a compiled spiking network, not a teacher", node=label)
+    if node.domain not in STANDARD:
+        raise FormatError(
+            f"operator of the domain {node.domain!r}", node=label, remedy="export with standard ONNX operators only"
+        )
+    for attribute in node.attribute:
+        if attribute.HasField("g") or attribute.graphs:
+            raise FormatError(
+                "control flow (If, Loop, Scan) has no fixed graph",
+                node=label,
+                remedy="export by tracing with fixed shapes",
+            )
+    if node.op_type in RANDOM_OPS:
+        raise FormatError(
+            "a random operator", node=label, remedy="exported in train mode? call model.eval() before the export"
+        )
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _check_tensors(model: onnx.ModelProto, path: Path | None) -> None:
+    sparse = any(a.HasField("sparse_tensor") or a.sparse_tensors for n in model.graph.node for a in n.attribute)
+    if model.graph.sparse_initializer or sparse:
+        raise FormatError("sparse weights are not read", remedy="export dense weights")
+    names = [tensor.name for tensor in model.graph.initializer]
+    if len(set(names)) != len(names):
+        raise FormatError("two weights have the same name", remedy=REEXPORT)
+    total = 0
+    for tensor in _tensors(model):
+        if len(tensor.dims) > MAX_RANK or any(d < 0 for d in tensor.dims):
+            raise FormatError(f"weight {tensor.name!r} has the shape {list(tensor.dims)}", remedy=REEXPORT)
+        total += math.prod(tensor.dims) * 8  # no type is wider but complex128, which the type check refuses
+        if total > 2 * MAX_TENSOR_BYTES:
+            raise FormatError(f"the weights take more than {MAX_TENSOR_BYTES} bytes", node=tensor.name)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            _check_external(tensor, path)
+
+
+def _check_external(tensor: TensorProto, path: Path | None) -> None:
+    if path is None:
+        raise FormatError(f"weight {tensor.name!r} lies in another file", remedy="pass the path of the .onnx file")
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    file = path.parent / location
+    if ".." in Path(location).parts or Path(location).is_absolute() or not location:
+        raise FormatError(f"weight {tensor.name!r} lies outside the model's folder: {location!r}")
+    if not file.is_file():
+        raise FormatError(f"the weight file {location!r} is missing", remedy="copy it next to the .onnx file")
+    if file.stat().st_size > MAX_TENSOR_BYTES:
+        raise FormatError(f"the weight file {location!r} has more than {MAX_TENSOR_BYTES} bytes")
+
+
+def _load_external(model: onnx.ModelProto, path: Path) -> None:
+    try:
+        onnx.load_external_data_for_model(model, str(path.resolve().parent))
+    except Exception as error:
+        raise FormatError(f"cannot read the weights beside the model: {_first_line(error)}") from None
+
+
+def _check_values(model: onnx.ModelProto) -> None:
+    for tensor in _tensors(model):
+        try:
+            array = numpy_helper.to_array(tensor)
+        except Exception as error:
+            raise FormatError(f"weight {tensor.name!r} is damaged: {_first_line(error)}", remedy=REEXPORT) from None
+        if array.ndim > 1 and array.size == 0:
+            raise FormatError(f"weight {tensor.name!r} is empty: {array.shape}")
+    for tensor in model.graph.initializer:
+        check_finite(tensor.name, numpy_helper.to_array(tensor))
+
+
+def check_finite(name: str, array: Array) -> None:
+    """Raises FormatError where `array` holds NaN or infinity; a scalar may be infinite, as the bound of a Clip is."""
+    if array.dtype.kind == "f" and (np.isnan(array).any() or (array.ndim and np.isinf(array).any())):
+        raise FormatError(
+            f"weight {name!r} holds NaN or infinity", remedy="the training diverged; export an earlier checkpoint"
+        )
+
+
+def node_label(node: onnx.NodeProto) -> str:
+    """Op and name, or the first output of a nameless node."""
+    return f"{node.op_type} {node.name or next(iter(node.output), '')}"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,211 @@
+"""Passes, their options, and the pipeline that runs them.
+
+A pass is a frozen dataclass: `name`, `level`, `requires` and `ensures` (predicates that raise), fields = options.
+Around each step: requires -> run -> verify -> ensures -> observers.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, Protocol
+
+from snncc.errors import OptionError, PassError, SnnccError
+from snncc.graph import Array, Graph
+from snncc.network import Network
+from snncc.verify import verify_graph, verify_network
+
+IR = Graph | Network
+Level = Literal["graph", "lower", "network"]
+Feeds = Mapping[str, Array]
+Action = Literal["lowered", "folded", "analog", "refused", "skipped"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What became of a teacher node, and why."""
+
+    node: str
+    action: Action
+    reason: str
+
+
+@dataclass
+class Context:
+    """What a pass may use beside its IR.
+
+    Args:
+        samples: gives the calibration stream anew at each call: one dict of graph inputs [1, C, *spatial] a sample.
+        evaluate: runs a Graph: (graph, feeds, wanted values) -> values. Handed in, so that no pass imports an engine.
+        progress: called with (label, done, total) while a pass streams over samples; total None: unknown.
+    """
+
+    samples: Callable[[], Iterator[Feeds]] | None = None
+    evaluate: Callable[[Graph, Feeds, Sequence[str]], Mapping[str, Array]] | None = None
+    progress: Callable[[str, int, int | None], None] = lambda label, done, total: None
+    graph: Graph | None = None
+    notes: list[Note] = field(default_factory=list)
+
+    def note(self, node: str, action: Action, reason: str) -> None:
+        self.notes.append(Note(node, action, reason))
+
+    def stream(self, why: str) -> Iterator[Feeds]:
+        """The calibration stream, or an error that says who needs it."""
+        if self.samples is None:
+            raise OptionError(f"the pass {why} needs calibration data", remedy="give --calibrate PATH")
+        return self.samples()
+
+    def activations(self, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:
+        """Values of the canonical teacher on one sample."""
+        if self.evaluate is None or self.graph is None:
+            raise PassError("no engine was handed in to evaluate the teacher")
+        return self.evaluate(self.graph, feeds, wanted)
+
+
+class Pass(Protocol):
+    """The shape of a pass. Its docstring's first line is its description; its dataclass fields are its options."""
+
+    name: ClassVar[str]
+    level: ClassVar[Level]
+    requires: ClassVar[tuple[Callable[[Any], None], ...]]
+    ensures: ClassVar[tuple[Callable[[Any], None], ...]]
+
+    def run(self, ir: Any, context: Context) -> IR: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an observer sees after each pass."""
+
+    pass_: Pass
+    before: IR
+    after: IR
+    seconds: float
+
+
+Observer = Callable[[Step], None]
+
+
+def run_pipeline(
+    ir: IR, passes: Sequence[Pass], context: Context, observers: Iterable[Observer] = ()
+) -> IR:
+    """Run `passes` in order.
+
+    Raises:
+        PassError: a pass got the wrong IR, or failed; names the pass and those that ran before it.
+    """
+    observers = tuple(observers)
+    done: list[str] = []
+    for step in passes:
+        if isinstance(ir, Network) != (step.level == "network"):
+            kind = "spiking network" if isinstance(ir, Network) else "teacher graph"
+            raise OptionError(
+                f"the pass {step.name} works at level {step.level!r}, but stands where the IR is a {kind}",
+                remedy=f"order: graph passes, lower, network passes; ran so far: {', '.join(done) or 'nothing'}",
+            )
+        began = time.perf_counter()
+        if step.level == "lower" and isinstance(ir, Graph):
+            context.graph = ir
+        try:
+            for check in step.requires:
+                check(ir)
+            after = step.run(ir, context)
+            verify_network(after) if isinstance(after, Network) else verify_graph(after)
+            for check in step.ensures:
+                check(after)
+        except SnnccError:
+            raise
+        except Exception as fault:
+            ran = ", ".join(done) or "nothing"
+            raise PassError(
+                f"the pass {step.name} failed: {type(fault).__name__}: {fault}", remedy=f"ran before: {ran}"
+            ) from fault
+        done.append(step.name)
+        for observer in observers:
+            observer(Step(step, ir, after, time.perf_counter() - began))
+        ir = after
+    return ir
+
+
+_ENTRY = re.compile(r"\s*([^,{}\s]+)\s*(?:\{([^{}]*)\})?\s*(,|$)")
+
+
+def parse_pipeline(text: str) -> list[tuple[str, dict[str, str]]]:
+    """`fold-batchnorm,calibrate{method=max,per=channel}` -> names with their options as text.
+
+    Raises:
+        OptionError: the text is not a pipeline; shows where.
+    """
+    entries: list[tuple[str, dict[str, str]]] = []
+    position = 0
+    text = text.strip()
+    while position < len(text):
+        match = _ENTRY.match(text, position)
+        if match is None:
+            raise OptionError(
+                f"cannot read the pipeline at {text[position:position + 30]!r}", remedy="form: pass-a,pass-b{option=value}"
+            )
+        options: dict[str, str] = {}
+        for item in filter(None, (o.strip() for o in (match[2] or "").split(","))):
+            key, sign, value = item.partition("=")
+            if not sign:
+                raise OptionError(f"{match[1]}: option {item!r} has no value", remedy="form: pass{option=value}")
+            options[key.strip()] = value.strip()
+        entries.append((match[1], options))
+        position = match.end()
+    return entries
+
+
+def build(kind: type[Pass], options: Mapping[str, str]) -> Pass:
+    """A pass from options as text, converted to the types of its fields' defaults.
+
+    Raises:
+        OptionError: an unknown option or a value of the wrong type.
+    """
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, text in options.items():
+        if key not in known:
+            raise OptionError(
+                f"the pass {kind.name} has no option {key!r}", remedy=f"it has: {', '.join(known) or 'none'}"
+            )
+        default = known[key].default
+        values[key] = _convert(kind.name, key, text, str if default is MISSING else type(default))
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as fault:
+        raise OptionError(f"the pass {kind.name}: {fault}") from fault
+
+
+def _convert(owner: str, key: str, text: str, to: type) -> Any:
+    if to is bool:
+        if text.lower() in ("true", "yes", "1", "false", "no", "0"):
+            return text.lower() in ("true", "yes", "1")
+    else:
+        try:
+            return to(text)
+        except ValueError:
+            pass
+    raise OptionError(f"{owner}: {key}={text!r} is not of type {to.__name__}")
+
+
+def pass_text(step: Pass) -> str:
+    """A pass as pipeline text, with every option that differs from its default."""
+    shown = [
+        f"{f.name}={getattr(step, f.name)}"
+        for f in fields(step)  # type: ignore[arg-type]
+        if getattr(step, f.name) != f.default
+    ]
+    return step.name + (f"{{{','.join(shown)}}}" if shown else "")
+
+
+def pipeline_text(passes: Sequence[Pass]) -> str:
+    return ",".join(pass_text(p) for p in passes)
+
+
+def with_options(step: Pass, **options: Any) -> Pass:
+    """The same pass with other options."""
+    changed: Pass = replace(step, **options)  # type: ignore[type-var]
+    return changed

@@ -1,0 +1,45 @@
+"""Facts about the teacher that travel in a compiled network's meta."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from snncc.errors import FormatError
+from snncc.graph import Graph
+from snncc.macs import graph_macs
+
+
+def preprocess_of(graph: Graph) -> dict[str, Any]:
+    """The teacher's own `snncc.preprocess`, {} if it has none. Raises FormatError."""
+    text = graph.meta.get("snncc.preprocess", "{}")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise FormatError("the teacher's metadata `snncc.preprocess` is not a JSON object")
+    return found
+
+
+def teacher_of(source: str | os.PathLike[str] | onnx.ModelProto, graph: Graph) -> dict[str, Any]:
+    """File name, SHA-256 and multiply-accumulates of one inference."""
+    if isinstance(source, onnx.ModelProto):
+        name, content = "", source.SerializeToString(deterministic=True)
+    else:
+        name, content = Path(source).name, Path(source).read_bytes()
+    macs = graph_macs(graph)
+    digest = hashlib.sha256(content).hexdigest()
+    return {"file": name, "sha256": digest, "macs": macs.valid, "macs_padded": macs.padded}
+
+
+def versions(own: str) -> dict[str, str]:
+    """Of snncc and of what shapes its numbers."""
+    return {"snncc": own, "onnx": onnx.__version__, "numpy": np.__version__, "python": platform.python_version()}
