@@ -12,7 +12,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.passes.compose import compose
-from snncc.synapses import Conv, Diagonal, Synapse
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Synapse
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import Pad, Reshape, Route, Slice, Upsample
 
@@ -84,26 +84,41 @@ def through(block: Block, synapse: Synapse) -> Block | None:
 
 def routed(block: Block, route: Route) -> Block | None:
     """`route` applied to a block, or None where it cannot be moved before a term's synapse."""
-    terms = []
-    for term in block.terms:
-        if isinstance(route, Reshape) and (
-            term.synapse is not None or any(isinstance(r, Upsample) for r in term.routing)
-        ):
-            return None
-        synapse = term.synapse
-        if isinstance(route, Slice) and not route.takes_all_channels(block.shape[0]) and synapse is not None:
-            if not isinstance(synapse, Diagonal):
-                return None
-            synapse = replace(synapse, weight=synapse.weight[route.start[0] : route.stop[0]])
-        elif not (synapse is None or isinstance(synapse, Diagonal) or _mixes_channels_only(synapse)):
-            return None
-        here = route
-        if isinstance(route, Slice) and isinstance(synapse, Conv):
-            here = Slice((0, *route.start[1:]), (term.routed[0], *route.stop[1:]))
-        terms.append(Term(term.source, here.shape(term.routed), (*term.routing, here), synapse))
+    moved = [_routed(term, block.shape, route) for term in block.terms]
+    terms = tuple(t for t in moved if t is not None)
+    if len(terms) < len(moved):
+        return None
     bias = bias_map(block)
-    moved = None if bias is None else simplest(route.apply(bias, len(block.shape)))
-    return Block(route.shape(block.shape), tuple(terms), moved)
+    return Block(route.shape(block.shape), terms, None if bias is None else simplest(route.apply(bias, len(block.shape))))
+
+
+def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
+    """The term of a block of `shape` after `route`."""
+    synapse, here = term.synapse, route
+    if isinstance(route, Reshape):
+        if synapse is not None or any(isinstance(r, Upsample) for r in term.routing):
+            return None
+    elif isinstance(route, Slice) and not route.takes_all_channels(shape[0]) and synapse is not None:
+        rows = slice(route.start[0], route.stop[0])
+        if isinstance(synapse, Diagonal):
+            synapse = replace(synapse, weight=synapse.weight[rows])
+        else:  # only some output channels: only some rows of the weights
+            whole = (route.start[1:], route.stop[1:]) == ((0,) * (len(shape) - 1), shape[1:])
+            cut = _rows(synapse, rows)
+            return replace(term, synapse=cut) if whole and cut is not None else None
+    elif not (synapse is None or isinstance(synapse, Diagonal) or _mixes_channels_only(synapse)):
+        return None
+    if isinstance(route, Slice) and isinstance(synapse, Conv):
+        here = Slice((0, *route.start[1:]), (term.routed[0], *route.stop[1:]))
+    return Term(term.source, here.shape(term.routed), (*term.routing, here), synapse)
+
+
+def _rows(synapse: Synapse, rows: slice) -> Synapse | None:
+    if synapse.groups > 1:
+        return None
+    if isinstance(synapse, Conv | Dense):
+        return replace(synapse, weight=synapse.weight[rows])
+    return replace(synapse, weight=synapse.weight[:, rows]) if isinstance(synapse, ConvTranspose) else None
 
 
 def _mixes_channels_only(synapse: Synapse) -> bool:

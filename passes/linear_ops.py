@@ -69,21 +69,31 @@ def dense(graph: Graph, node: Node, spatial: int) -> tuple[Synapse, Array | None
 
 
 def slice_weights(synapse: Synapse, channels: Sequence[int]) -> list[Synapse] | None:
-    """One synapse a block of input channels; None where groups do not allow it."""
+    """One synapse a block of input channels: parts of a sum, or of the output channels where the map is grouped
+    (None if a group reads from two blocks)."""
     if len(channels) == 1:
         return [synapse]
-    if synapse.groups > 1:
-        return None
-    out: list[Synapse] = []
-    start = 0
-    for size in channels:
-        part = slice(start, start + size)
-        start += size
+    cuts = np.cumsum([0, *channels])
+    parts = [slice(int(i), int(j)) for i, j in zip(cuts, cuts[1:], strict=False)]
+    if synapse.groups == 1:
         if isinstance(synapse, ConvTranspose):
-            out.append(replace(synapse, weight=synapse.weight[part]))
-        elif isinstance(synapse, Conv | Dense):
-            out.append(replace(synapse, weight=synapse.weight[:, part]))
-    return out
+            return [replace(synapse, weight=synapse.weight[p]) for p in parts]
+        if isinstance(synapse, Conv | Dense):
+            return [replace(synapse, weight=synapse.weight[:, p]) for p in parts]
+        return None
+    per_group = int(cuts[-1]) // synapse.groups
+    if np.any(cuts % per_group):
+        return None
+    groups = [n // per_group for n in channels]
+    if isinstance(synapse, ConvTranspose):
+        return [replace(synapse, weight=synapse.weight[p], group=g) for p, g in zip(parts, groups, strict=True)]
+    assert isinstance(synapse, Conv)
+    rows = synapse.weight.shape[0] // synapse.groups
+    starts = [int(c) // per_group * rows for c in cuts]
+    return [
+        replace(synapse, weight=synapse.weight[i:j], group=g)
+        for i, j, g in zip(starts, starts[1:], groups, strict=False)
+    ]
 
 
 def average_pool(graph: Graph, node: Node, shape: tuple[int, ...]) -> Pool | str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from snncc.encoders import Constant
 from snncc.errors import UnsupportedError
-from snncc.graph import Graph, Node
+from snncc.graph import Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
 from snncc.neurons import Linear, MaxGate, Neuron, Readout, Rectifier
 from snncc.passes.forms import Block, Form, Term, added, cut_alike, routed, scaled, shifted, through
@@ -64,7 +65,7 @@ class _Lowering:
     projections: list[Projection] = field(default_factory=list)
     prologue: list[Node] = field(default_factory=list)
     epilogue: list[Node] = field(default_factory=list)
-    readouts: dict[str, str] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
 
     def network(self) -> Network:
         self.analog.update(self.graph.inputs)
@@ -117,31 +118,36 @@ class _Lowering:
         self.context.note(node.label, "analog", reason)
 
     def _read_out(self, value: str) -> None:
-        """A readout for a value made of spikes (or the analog value itself, through a diagonal projection)."""
-        if value in self.readouts:
+        """Readouts for a value made of spikes (or for the analog value itself, through a diagonal projection)."""
+        if value in self.read:
             return
-        form = self._form(value)
-        if len(form) != 1:
-            raise UnsupportedError(
-                f"the output {value} joins {len(form)} branches that no linear layer reads", node=value,
-                remedy="end the network with a convolution, or give each branch as an output of its own",
-            )
-        block = form[0]
-        shape = self.graph.shape(value)[1:]
-        name = value
-        if block.shape != shape:  # (C, 1, 1) stands for (C,): the epilogue restores the teacher's shape
-            name = self.graph.fresh(value + ".spatial")
-            target = self.graph.fresh(value + ".shape")
-            self.graph = replace(
-                self.graph,
-                types={**self.graph.types, name: replace(self.graph.types[value], shape=(1, *block.shape))},
-                weights={**self.graph.weights, target: np.array((1, *shape), np.int64)},
-            )
-            self.epilogue.append(Node("Reshape", (name, target), (value,), {"allowzero": 0}))
+        self.read.add(value)
+        form, kind = self._form(value), self.graph.types[value]
+        names = [value] if len(form) == 1 else [self._new_value(f"{value}.{k}", kind, b) for k, b in enumerate(form)]
+        shape = (sum(b.shape[0] for b in form), *form[0].shape[1:])
+        if shape != kind.shape[1:]:  # (C, 1, 1) stands for (C,): the epilogue restores the teacher's shape
+            target = self.graph.fresh(f"{value}.shape")
+            constant = {target: frozen(np.array(kind.shape, np.int64))}
+            self.graph = replace(self.graph, weights={**self.graph.weights, **constant})
+            joined = self._new_value(f"{value}.spatial", kind, replace(form[0], shape=shape))
+            names = [joined] if len(form) == 1 else names
+            self.epilogue.append(Node("Reshape", (joined, target), (value,), {"allowzero": 0}))
+        else:
+            joined = value
+        if len(form) > 1:
+            concat = Node("Concat", tuple(names), (joined,), {"axis": 1})
+            self.epilogue.insert(len(self.epilogue) - (joined != value), concat)
+        if names != [value]:
             self.after.add(value)
-        self.readouts[value] = name
-        scale = np.ones(block.shape[0], np.float32)
-        self._population(replace(block, value=name), Readout(scale, integer=False), f"{name}.readout")
+        for name, block in zip(names, form, strict=True):
+            readout = Readout(np.ones(block.shape[0], np.float32), integer=False)
+            self._population(replace(block, value=name), readout, f"{name}.readout")
+
+    def _new_value(self, stem: str, kind: Type, block: Block) -> str:
+        name = self.graph.fresh(stem)
+        types = {**self.graph.types, name: replace(kind, shape=(1, *block.shape))}
+        self.graph = replace(self.graph, types=types)
+        return name
 
     # -- populations ------------------------------------------------------------------------------------------------
 
@@ -176,13 +182,8 @@ class _Lowering:
         return self.forms[value]
 
     def _relay(self, block: Block, node: Node, why: str) -> Block:
-        if not block.value:
-            raise UnsupportedError(
-                f"{why}, and only part of a tensor reaches this node", node=node.label,
-                remedy="put a ReLU before the concatenation",
-            )
         self.context.note(node.label, "lowered", f"a signed relay stands before it: {why}")
-        return self._population(block, Linear(), f"{block.value}.relay")
+        return self._population(block, Linear(), f"{block.value.partition('[')[0]}.relay")
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
@@ -244,16 +245,16 @@ class _Lowering:
         return UnsupportedError(why, node=node.label, remedy=ADVICE.get(node.op, "replace it by supported operators"))
 
     def _single(self, value: str, form: Form) -> Form:
-        """A form of one block is the graph value itself, so it can be calibrated."""
-        return (replace(form[0], value=value),) if len(form) == 1 else form
+        """The form of a graph value, each block knowing which channels of it it is, so that it can be calibrated."""
+        if len(form) == 1:
+            return (replace(form[0], value=value),)
+        cuts = [int(c) for c in np.cumsum([0, *(b.shape[0] for b in form)])]
+        return tuple(replace(b, value=f"{value}[{i}:{j}]") for b, i, j in zip(form, cuts, cuts[1:], strict=False))
 
     def _relu(self, node: Node) -> Form:
-        blocks = self._form(node.inputs[0])
         self.context.note(node.label, "lowered", "a spiking population")
-        if len(blocks) > 1:
-            raise self._refusal(node, "a ReLU reads a concatenation that could not be split")
-        block = replace(blocks[0], value=node.output)
-        return (self._population(block, Rectifier(), node.output, node.origin),)
+        blocks = self._single(node.output, self._form(node.inputs[0]))
+        return tuple(self._population(b, Rectifier(), node.output, node.origin) for b in blocks)
 
     def _max_pool(self, node: Node) -> Form:
         window = max_pool_window(self.graph, node)
@@ -284,21 +285,26 @@ class _Lowering:
         parts = slice_weights(synapse, [b.shape[0] for b in blocks])
         if parts is None:
             raise self._refusal(node, "its groups cut across a concatenation")
-        total: Block | None = None
-        for block, part in zip(blocks, parts, strict=True):
-            moved = through(block, part)
-            if moved is None:
-                relay = self._relay(block, node, "two linear maps that cannot be multiplied out exactly or cheaply")
-                moved = through(relay, part)
-                if len(blocks) == 1:
-                    self.forms[node.inputs[0]] = (relay,)  # other readers share the relay
-            assert moved is not None
-            total = moved if total is None else added(total, moved)
-        assert total is not None
-        if bias is not None:
-            total = shifted(total, bias)
-        self.context.note(node.label, "lowered", f"{len(total.terms)} projection(s)")
-        return (replace(total, value=node.output),)
+        moved = [self._through(block, part, node, len(blocks)) for block, part in zip(blocks, parts, strict=True)]
+        if synapse.groups == 1:
+            moved = [reduce(added, moved)]
+        starts = np.cumsum([0, *(b.shape[0] for b in moved)])
+        out = [
+            b if bias is None else shifted(b, bias[i:j])
+            for b, i, j in zip(moved, starts, starts[1:], strict=False)
+        ]
+        self.context.note(node.label, "lowered", f"{sum(len(b.terms) for b in out)} projection(s)")
+        return self._single(node.output, tuple(out))
+
+    def _through(self, block: Block, synapse: Synapse, node: Node, blocks: int) -> Block:
+        moved = through(block, synapse)
+        if moved is None:
+            relay = self._relay(block, node, "two linear maps that cannot be multiplied out exactly or cheaply")
+            moved = through(relay, synapse)
+            if blocks == 1:
+                self.forms[node.inputs[0]] = (relay,)  # other readers share the relay
+        assert moved is not None
+        return moved
 
     def _average(self, node: Node) -> Form:
         out = []
@@ -342,7 +348,7 @@ class _Lowering:
 
     def _concat(self, node: Node) -> Form:
         self.context.note(node.label, "folded", "each branch keeps its own projection")
-        return tuple(block for value in node.inputs for block in self._form(value))
+        return self._single(node.output, tuple(block for value in node.inputs for block in self._form(value)))
 
     def _affine(self, node: Node) -> Form:
         found = affine_constant(self.graph, node)
@@ -363,6 +369,12 @@ class _Lowering:
     def _add(self, node: Node) -> Form:
         a, b = (self._form(v) for v in node.inputs)
         pairs = cut_alike(a, b)
+        if pairs is None:  # a grouped map cannot give a part of its channels, its spikes can
+            a, b = (
+                (self._relay(f[0], node, "a sum with a concatenation"),) if len(f) == 1 and not f[0].spikes else f
+                for f in (a, b)
+            )
+            pairs = cut_alike(a, b)
         if pairs is None:
             raise self._refusal(node, "its two sides are concatenations cut differently")
         sign = -1.0 if node.op == "Sub" else 1.0

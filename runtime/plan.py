@@ -244,7 +244,10 @@ def _chain(axis: AxisTaps) -> tuple[list[int], AxisTaps]:
 def _runs(axis: AxisTaps, cin: int) -> dict[str, Array]:
     """Maximal stretches of neighbouring inputs and classes: inputs first..stop of an output; the weight row of an event
     there is its id (x * cin + channel) + shift."""
-    start, first, stop, shift = [0], [], [], []
+    start: list[int] = [0]
+    first: list[int] = []
+    stop: list[int] = []
+    shift: list[int] = []
     for o in range(axis.outputs):
         for j in range(axis.start[o], axis.start[o + 1]):
             x, offset = int(axis.source[j]), int(axis.tap[j] - axis.source[j]) * cin

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
 
 import snncc
-from snncc.counting import Counts
 from snncc.errors import OptionError, SnnccError
 from snncc.graph import Array, Graph
 from snncc.ingest import ingest
@@ -27,7 +26,7 @@ from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
 from snncc.run_counts import Facts, RunCounts
 from snncc.runtime.host import HostSession
-from snncc.runtime.trace import Trace
+from snncc.runtime.trace import Engine, Trace
 
 PathLike = str | os.PathLike[str]
 Stream = Callable[[], Iterator[Feeds]]
@@ -69,12 +68,7 @@ def plan(
         steps = known.parse(pipeline)
     else:
         steps = default_pipeline(
-            timesteps=timesteps,
-            precision=precision,
-            calibration=calibration,
-            per=per,
-            neuron=neuron,
-            encoder=encoder,
+            precision=precision, calibration=calibration, per=per, neuron=neuron, encoder=encoder
         )
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
@@ -82,7 +76,6 @@ def plan(
         known.check(step.name)
     meta = {
         "timesteps": timesteps,
-        "precision": "int8" if any(step.name == "quantize" for step in steps) else "float32",
         "preprocess": {**preprocess_of(graph), **(preprocess or {})},
         "teacher": teacher_of(source, graph),
         "pipeline": pipeline_text(steps),
@@ -121,7 +114,7 @@ def compile(
     """
     todo = plan(teacher, **options)
     stream = calibration_stream(calibrate, todo)
-    network, _ = execute(todo, stream, observers, progress)
+    network = execute(todo, stream, observers, progress)
     if output is not None:
         write(network, output)
     return network
@@ -132,8 +125,8 @@ def execute(
     stream: Stream | None,
     observers: Iterable[Observer] = (),
     progress: Callable[[str, int, int | None], None] | None = None,
-) -> tuple[Network, Graph]:
-    """Run a plan: the network, and the canonical teacher it was lowered from."""
+) -> Network:
+    """Run a plan."""
     context = Context(samples=stream, evaluate=_Evaluator())
     if progress is not None:
         context.progress = progress
@@ -141,7 +134,8 @@ def execute(
     if not isinstance(network, Network):
         raise OptionError("the pipeline ends with a teacher graph", remedy="it needs the pass `lower`")
     report = [[note.node, note.action, note.reason] for note in context.notes]
-    return network.with_meta(**{**todo.meta, **network.meta, "report": report}), context.graph or todo.graph
+    _check_steps(todo.meta["timesteps"], network)
+    return network.with_meta(**{**todo.meta, **network.meta, "report": report})
 
 
 def conversion(todo: Plan) -> tuple[list[Note], SnnccError | None]:
@@ -185,19 +179,6 @@ class Result:
     counts: RunCounts
     over_time: dict[str, Array] = field(default_factory=dict)
     spikes: dict[str, Array] = field(default_factory=dict)
-    trace_counts: Counts | None = None
-
-
-class Engine(Protocol):
-    def run(
-        self,
-        values: Mapping[str, Array],
-        timesteps: int,
-        *,
-        seed: int = 0,
-        record: bool = False,
-        prefixes: bool = False,
-    ) -> Trace: ...
 
 
 class Model:
@@ -237,7 +218,7 @@ class Model:
             DataError: the input does not fit.
             OptionError: `timesteps` is below 1, or above the largest that cannot overflow.
         """
-        steps = self._timesteps(timesteps)
+        steps = self.check_timesteps(timesteps)
         values = checked(inputs, self.network.inputs)
         if self._before is not None:
             values |= self._before.run(values)
@@ -245,10 +226,10 @@ class Model:
         trace = self._engine.run(currents, steps, seed=seed, record=record, prefixes=over_time)
         counts = RunCounts(self._facts, self.engine, steps).add(trace.counts)
         if not over_time:
-            return Result(self._outputs(values, trace, steps, None), counts, {}, trace.spikes, trace.counts)
+            return Result(self._outputs(values, trace, steps, None), counts, {}, trace.spikes)
         each = [self._outputs(values, trace, t, t - 1) for t in range(1, steps + 1)]
         along = {name: np.stack([now[name] for now in each]) for name in self.network.outputs}
-        return Result(each[-1], counts, along, trace.spikes, trace.counts)
+        return Result(each[-1], counts, along, trace.spikes)
 
     def _outputs(self, values: Mapping[str, Array], trace: Trace, step: int, index: int | None) -> dict[str, Array]:
         """Graph outputs at prefix `step`, whose potentials are at `index` of the trace (None: it holds one only)."""
@@ -261,17 +242,21 @@ class Model:
             found |= self._after.run(found)
         return {name: found[name] for name in self.network.outputs}
 
-    def _timesteps(self, given: int | None) -> int:
+    def check_timesteps(self, given: int | None) -> int:
         steps = int(self.network.meta.get("timesteps", 32) if given is None else given)
-        most = self.network.meta.get("t_max")
-        if steps < 1:
-            raise OptionError(f"T = {steps}: at least one time step is needed", remedy="give -T 1 or more")
-        if most is not None and steps > most:
-            raise OptionError(
-                f"T = {steps}: beyond {most} steps a membrane of this network could overflow",
-                remedy=f"give -T {most} or less, or compile with fewer bits",
-            )
+        _check_steps(steps, self.network)
         return steps
+
+
+def _check_steps(steps: int, network: Network) -> None:
+    most = network.meta.get("t_max")
+    if steps < 1:
+        raise OptionError(f"T = {steps}: at least one time step is needed", remedy="give -T 1 or more")
+    if most is not None and steps > most:
+        raise OptionError(
+            f"T = {steps}: beyond {most} steps a membrane of this network could overflow",
+            remedy=f"give -T {most} or less, or compile with fewer bits",
+        )
 
 
 def load(model: PathLike | Network, engine: str = "fast", threads: int | None = None) -> Model:
@@ -322,6 +307,7 @@ def _onnx(teacher: Any, example_input: Any) -> PathLike | onnx.ModelProto:
     if example_input is None:
         raise OptionError("a torch module needs an example input", remedy="compile(module, example_input=tensor)")
     arguments = example_input if isinstance(example_input, tuple) else (example_input,)
-    buffer = io.BytesIO()
-    torch.onnx.export(teacher.eval(), arguments, buffer, dynamo=False, opset_version=20)
-    return onnx.load_from_string(buffer.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "teacher.onnx"
+        torch.onnx.export(teacher.eval(), arguments, str(file), dynamo=False, opset_version=20)
+        return onnx.load(file)

@@ -76,7 +76,7 @@ def _drop_identities(graph: Graph) -> Graph:
 def _is_identity(graph: Graph, node: Node) -> bool:
     if len(node.outputs) > 1:
         return False
-    if node.op == "Cast":
+    if node.op in ("Cast", "CastLike"):
         return graph.types[node.output].dtype == graph.types[node.inputs[0]].dtype
     return node.op in ("Identity", "Dropout")
 
@@ -109,10 +109,12 @@ def _reduce_mean(node: Node, draft: Draft) -> list[Node]:
 def _gemm(node: Node, draft: Draft) -> list[Node]:
     weight, bias, attrs = draft.constant(node, 1), draft.constant(node, 2), node.attrs
     has_bias = len(node.inputs) > 2
-    if weight is None or attrs["transA"] or (has_bias and (bias is None or bias.size not in (1, bias.shape[-1]))):
+    if weight is None or attrs["transA"]:
         return [node]
     matrix = weight if attrs["transB"] else weight.T
     out = matrix.shape[0]
+    if has_bias and (bias is None or bias.size not in (1, out)):
+        return [node]
     vector: Array = np.zeros(out, np.float32)
     if bias is not None:
         vector = np.float32(attrs["beta"]) * np.broadcast_to(bias.reshape(-1), (out,))
@@ -133,15 +135,16 @@ def _resize(node: Node, draft: Draft) -> list[Node]:
     if attrs["keep_aspect_ratio_policy"] != "stretch" or any(a not in KNOWN_RESIZE for a in attrs):
         return [node]
     scales, axes = draft.constant(node, 2), attrs.get("axes") or tuple(range(len(size)))
-    full = np.ones(len(size), np.float32)
+    full: Array = np.ones(len(size), np.float32)
     if scales is not None and scales.size:
         full[list(axes)] = scales
     elif draft.constant(node, 3) is not None:
         full = np.asarray(out, np.float32) / np.asarray(size, np.float32)
     else:
         return [node]
-    if tuple(int(n) for n in np.floor(np.asarray(size, np.float32) * full)) != out:
-        return [node]  # the scale, rounded to float32, gives another size
+    for exact in (np.float32, np.float64):  # onnxruntime and onnx multiply differently
+        if tuple(np.floor(np.asarray(size, exact) * full.astype(exact))) != out:
+            return [node]  # the scale, rounded to float32, gives another size
     kept = {key: value for key, value in attrs.items() if key != "axes"}
     if attrs["mode"] == "nearest" and (full == np.floor(full)).all() and _repeats(node):
         kept |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -159,7 +162,7 @@ def _repeats(node: Node) -> bool:
     """Whether nearest resizing by a whole number repeats each element: the centres of its copies lie within ±1/2."""
     coordinates, rounding = node.attrs["coordinate_transformation_mode"], node.attrs["nearest_mode"]
     centred = coordinates in ("half_pixel", "half_pixel_symmetric") and rounding.startswith("round")
-    return centred or (coordinates == "asymmetric" and rounding == "floor")
+    return bool(centred or (coordinates == "asymmetric" and rounding == "floor"))
 
 
 RULES: dict[str, Callable[[Node, Draft], list[Node]]] = {

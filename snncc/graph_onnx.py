@@ -46,7 +46,8 @@ def onnx_node(node: Node) -> onnx.NodeProto:
     proto = helper.make_node(node.op, node.inputs, node.outputs, name=node.output)
     kinds = onnx.defs.get_schema(node.op, OPSET, "").attributes
     for name, value in sorted(node.attrs.items()):
-        proto.attribute.append(helper.make_attribute(name, _listed(value), attr_type=int(kinds[name].type)))
+        kind = int(kinds[name].type.value)  # type: ignore[attr-defined]  # an enum, unlike onnx says
+        proto.attribute.append(helper.make_attribute(name, _listed(value), attr_type=kind))
     return proto
 
 

@@ -57,6 +57,8 @@ def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) ->
         meta=meta,
     )
     for name in graph.outputs:
+        if name not in types and name not in weights:
+            raise FormatError(f"output {name!r} is never made", node=name, remedy=REEXPORT)
         if name in weights:
             raise FormatError(f"output {name!r} is a constant: it depends on no input", node=name, remedy=REEXPORT)
     return canonicalise(graph)

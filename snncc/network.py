@@ -34,7 +34,8 @@ class Population:
         kind: an encoder, or a neuron with its parameters per channel.
         bias: None, per channel [C], or a map [C, *spatial]; added to the current at every step.
         unit: lambda, the analog value that one spike stands for, per channel [C]; None until calibrated.
-        value: the teacher Graph's value this population stands for ("" if none): what calibration watches.
+        value: the teacher Graph's value this population stands for ("" if none): what calibration watches;
+            "name[a:b]" for its channels a to b.
         origin: teacher node names.
     """
 
@@ -53,6 +54,15 @@ class Population:
     @property
     def channels(self) -> int:
         return self.shape[0]
+
+    @property
+    def watched(self) -> tuple[str, slice]:
+        """The graph value and the channels of it that this population stands for."""
+        name, bracket, part = self.value.partition("[")
+        if not bracket:
+            return name, slice(None)
+        start, _, stop = part.rstrip("]").partition(":")
+        return name, slice(int(start), int(stop))
 
     @property
     def is_encoder(self) -> bool:

@@ -94,7 +94,7 @@ def _projection(network: Network, projection: Projection) -> None:
             shape = route.shape(shape)
         kernel = projection.synapse.kernel_weights(len(shape) - 1)
         made = projection.synapse.shape(shape)
-    except (ValueError, IndexError) as fault:
+    except (ValueError, IndexError, ZeroDivisionError) as fault:
         _fail(network, f"{projection.synapse.kind} does not fit a population of shape {pre.shape}: {fault}", projection)
     cin, cout = kernel.shape[-2], kernel.shape[-1] * projection.synapse.groups
     if kernel.ndim != len(shape) + 1 or cin != shape[0] or cout != made[0]:
@@ -107,8 +107,6 @@ def _projection(network: Network, projection: Projection) -> None:
     if shift is not None:
         if shift.dtype.kind != "i" or shift.shape != post.shape[:1] or np.abs(shift).max() > MAX_SHIFT:
             _fail(network, f"shift must be {post.channels} integers within +-{MAX_SHIFT}", projection)
-        if network.analog(projection) and shift.max() > 0:
-            _fail(network, "an analog current shifted up", projection)
     if not np.all(np.isfinite(projection.synapse.weight)):
         _fail(network, "a weight is NaN or infinite", projection)
 

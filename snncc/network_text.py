@@ -32,9 +32,7 @@ def network_lines(network: Network) -> list[Line]:
             if projection.post == population.name and projection not in shown:
                 lines.append((f"  <- {projection_text(projection)}", projection))
                 shown.add(projection)
-    lines += [
-        (f"to nowhere, {j.post}: <- {projection_text(j)}", j) for j in network.projections if j not in shown
-    ]
+    lines += [(f"to nowhere, {j.post}: <- {projection_text(j)}", j) for j in network.projections if j not in shown]
     return lines + _graph_lines("epilogue", network.epilogue)
 
 
@@ -45,7 +43,7 @@ def is_integer(network: Network) -> bool:
 
 
 def _header(network: Network) -> list[str]:
-    facts = ["integer" if is_integer(network) else "float"]
+    facts = [str(network.meta.get("precision") or ("integer" if is_integer(network) else "float"))]
     facts += [f"{key}={network.meta[key]}" for key in ("timesteps", "t_max") if key in network.meta]
     inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in network.inputs.items())
     return [f"network {' '.join(facts)}", f"inputs: {inputs}", f"outputs: {', '.join(network.outputs)}"]

@@ -28,6 +28,7 @@ NETWORK_KEY, POPULATION_KEY, PROJECTION_KEY, GRAPH_KEY = (
     "snncc.projection",
     "snncc.graph",
 )
+HASH_KEY = "snncc.sha256"
 KINDS: dict[str, type[Kind]] = {**{n.op: n for n in NEURONS}, **{e.op: e for e in ENCODERS}}
 
 

@@ -40,7 +40,7 @@ def bind_dimensions(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]
     for name in shapes:
         if name not in known:
             raise OptionError(f"--shape {name}: no such input; the model's inputs are {', '.join(known)}")
-    for value in inputs:
+    for value in model.graph.input:
         _bind(value, shapes.get(value.name))
     for value in model.graph.output:  # their symbols would contradict what inference now finds
         for dim in value.type.tensor_type.shape.dim:
@@ -129,11 +129,11 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, A
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for _ in range(MAX_ROUNDS):
         model = infer(model)
-        shapes = {v.name: static_shape(v) for v in (*model.graph.input, *model.graph.value_info)}
+        known = {v.name: v for v in (*model.graph.input, *model.graph.value_info)}
         kept: list[onnx.NodeProto] = []
         folded: dict[str, Array] = {}
         for node in model.graph.node:
-            values = _constant_outputs(node, {**weights, **folded} if folded else weights, shapes)
+            values = _constant_outputs(node, {**weights, **folded} if folded else weights, known)
             if values is None:
                 kept.append(node)
             else:
@@ -147,7 +147,7 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, A
         weights = {name: value for name, value in weights.items() if name in read}
         graph = helper.make_graph(
             kept,
-            model.graph.name or "teacher",
+            "teacher",
             model.graph.input,
             model.graph.output,
             [numpy_helper.from_array(value, name) for name, value in weights.items()],
@@ -157,19 +157,22 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, A
 
 
 def _constant_outputs(
-    node: onnx.NodeProto, weights: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...] | None]
+    node: onnx.NodeProto, weights: Mapping[str, Array], known: Mapping[str, onnx.ValueInfoProto]
 ) -> list[Array] | None:
     """The values of a constant node, or None."""
     if node.op_type == "Constant":
         return [_constant(node)]
     if node.op_type in ("Shape", "Size") and node.input[0] not in weights:
-        shape = shapes.get(node.input[0])
+        shape = static_shape(known[node.input[0]]) if node.input[0] in known else None
         if shape is None:
             return None
         if node.op_type == "Size":
             return [np.asarray(math.prod(shape), np.int64)]
         limits = {attribute.name: attribute.i for attribute in node.attribute}
         return [np.asarray(shape[limits.get("start", 0) : limits.get("end", len(shape))], np.int64)]
+    if node.op_type == "CastLike" and node.input[0] in weights and node.output[0] in known:
+        code = known[node.output[0]].type.tensor_type.elem_type
+        return [weights[node.input[0]].astype(helper.tensor_dtype_to_np_dtype(code))]
     if node.op_type in NO_FOLD or not any(node.input) or any(name and name not in weights for name in node.input):
         return None
     return _evaluate(node, {name: weights[name] for name in node.input if name})

@@ -89,10 +89,15 @@ def check_structure(model: onnx.ModelProto, path: Path | None) -> None:
         raise FormatError(f"{len(model.graph.node)} nodes; at most {MAX_NODES} are read")
     for node in model.graph.node:
         _check_node(node)
+    values = (*model.graph.input, *model.graph.output, *model.graph.initializer)
+    if not all(isinstance(value.name, str) for value in values):  # protobuf gives bytes that are no UTF-8 as they are
+        raise FormatError("a name is not text", remedy=REEXPORT)
     _check_tensors(model, path)
 
 
 def _check_node(node: onnx.NodeProto) -> None:
+    if not all(isinstance(name, str) for name in (node.name, node.op_type, node.domain, *node.input, *node.output)):
+        raise FormatError("a name is not text", remedy=REEXPORT)
     label = node_label(node)
     if node.domain == "ai.snncc":
         raise FormatError("this is a compiled spiking network, not a teacher", node=label)

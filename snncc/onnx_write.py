@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from snncc.onnx_facts import (
     DOMAIN,
     FORMAT,
     GRAPH_KEY,
+    HASH_KEY,
     KINDS,
     NETWORK_KEY,
     POPULATION_KEY,
@@ -106,7 +108,9 @@ class _Writer:
             ir_version=IR_VERSION,
             producer_name="snncc",
         )
-        helper.set_model_props(model, {NETWORK_KEY: to_json(self._facts())})
+        model.metadata_props.add(key=NETWORK_KEY, value=to_json(self._facts()))
+        # so that the reader, which writes the network again and compares, notices a flipped bit in a weight, too
+        model.metadata_props.add(key=HASH_KEY, value=sha256(model.SerializeToString(deterministic=True)).hexdigest())
         return Written(model, self.outputs, self.currents, steps, seed if drawn else None)
 
     def _reserve(self) -> None:
@@ -187,9 +191,8 @@ class _Writer:
                 current, facts["bias"] = self._current(population, incoming)
         self.currents[name] = current
         inputs = [current]
-        facts["fields"] = {
-            f.name: getattr(kind, f.name) for f in fields(kind) if f.name not in arrays  # type: ignore[arg-type]
-        }
+        names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+        facts["fields"] = {key: getattr(kind, key) for key in names if key not in arrays}
         for wanted in spec.input[1:]:
             if wanted in arrays:
                 array = arrays[wanted]
@@ -199,9 +202,10 @@ class _Writer:
                 facts["fields"][wanted] = {"tensor": inputs[-1]}
             else:
                 inputs.append({"T": steps, "seed": seed}[wanted])
-        output = population.value if population.is_readout else self.name(name)
+        called = self.name(name)
+        output = population.value if population.is_readout else called
         others = [self.name(f"{name}.{other}") for other in spec.output[1:]]  # shape inference wants all of them
-        node = helper.make_node(kind.op, inputs, [output, *others], name=name, domain=DOMAIN, **attributes)
+        node = helper.make_node(kind.op, inputs, [output, *others], name=called, domain=DOMAIN, **attributes)
         tell(node, POPULATION_KEY, facts)
         if population.is_gate:
             tell(node, PROJECTION_KEY, projection_facts(incoming[0], None))
@@ -286,6 +290,7 @@ class _Writer:
                 current = self.op("Floor", [self.op("Add", [current, half], f"{name}.up")], f"{name}.rounded")
         tell(linear, PROJECTION_KEY, projection_facts(projection, stored, shift))
         return current
+
 
 def _scalar(name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.INT64, [1])

@@ -114,7 +114,8 @@ CASES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
     ),
     "sub and div, constants first and second": (
         "fold-affine",
-        f"agraph ({X}, {CONV}, float[4,1,1] s, float q) => (float y) {{ c = Conv (x, w, b)  d = Sub (s, c)  y = Div (d, q) }}",
+        f"agraph ({X}, {CONV}, float[4,1,1] s, float q) => (float y) "
+        "{ c = Conv (x, w, b)  d = Sub (s, c)  y = Div (d, q) }",
         {"q": 3.0},
         "Conv",
     ),
@@ -144,7 +145,8 @@ CASES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
     ),
     "pad by axes": (
         "fold-pad",
-        f"agraph ({X}, {CONV}, int64[4] p, float f, int64[2] a) => (float y) {{ c = Pad (x, p, f, a)  y = Conv (c, w, b) }}",
+        f"agraph ({X}, {CONV}, int64[4] p, float f, int64[2] a) => (float y) "
+        "{ c = Pad (x, p, f, a)  y = Conv (c, w, b) }",
         {"p": [1, 0, 2, 0], "f": 0, "a": [-1, 2]},
         "Conv",
     ),
@@ -188,7 +190,8 @@ CASES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
     ),
     "pad, max pool of any sign": (
         "fold-pad",
-        f"agraph ({X}, int64[8] p) => (float y) {{ c = Pad (x, p)  y = MaxPool <kernel_shape=[3,3], strides=[2,2]> (c) }}",
+        f"agraph ({X}, int64[8] p) => (float y) "
+        "{ c = Pad (x, p)  y = MaxPool <kernel_shape=[3,3], strides=[2,2]> (c) }",
         SPATIAL_PADS,
         "Pad MaxPool",
     ),
@@ -228,7 +231,8 @@ CASES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
     ),
     "matmul read twice": (
         "matmul-to-gemm",
-        "agraph (float[1,6] x, float[6,4] w, float[4] b) => (float y) { c = MatMul (x, w)  d = Add (c, b)  y = Mul (c, d) }",
+        "agraph (float[1,6] x, float[6,4] w, float[4] b) => (float y) "
+        "{ c = MatMul (x, w)  d = Add (c, b)  y = Mul (c, d) }",
         {},
         "Gemm Add Mul",
     ),
@@ -282,8 +286,8 @@ CASES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
     "nested concat, resize, pad": (
         "sink-concat",
         f"agraph ({X}, float[4] k, int64[8] p) => (float y) "
-        "{ r = Sigmoid (x)  c = Concat <axis=1> (x, r)  d = Concat <axis=1> (r, c)  e = Resize <mode=\"nearest\", "
-        "coordinate_transformation_mode=\"asymmetric\", nearest_mode=\"floor\"> (d, , k)  y = Pad (e, p) }",
+        '{ r = Sigmoid (x)  c = Concat <axis=1> (x, r)  d = Concat <axis=1> (r, c)  e = Resize <mode="nearest", '
+        'coordinate_transformation_mode="asymmetric", nearest_mode="floor"> (d, , k)  y = Pad (e, p) }',
         {"k": [1, 1, 2, 2], **SPATIAL_PADS},
         "Sigmoid Resize Resize Resize Pad Pad Pad Concat",
     ),
@@ -368,8 +372,8 @@ def test_equal(name: str) -> None:
         np.testing.assert_allclose(found[output], wanted, rtol=1e-5, atol=1e-5)
     assert " ".join(node.op for node in after.nodes) == operators
     assert after.outputs == graph.outputs and after.inputs == graph.inputs
-    changed = [node.op for node in after.nodes] != [node.op for node in graph.nodes]
-    assert not changed or any(note.action == "folded" for note in context.notes)
+    if after is not graph:
+        assert context.notes
     kept = {origin for node in after.nodes for origin in node.origin}
     assert passes == "drop-noop" or kept == {origin for node in graph.nodes for origin in node.origin}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Graph
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class DeadNodes:
     """Drop nodes and weights that no graph output needs."""
 
     name: ClassVar[str] = "dead-nodes"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 

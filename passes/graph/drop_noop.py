@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Graph, Node
 from snncc.passes.graph.channelwise import affine
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class DropNoop:
     """Drop nodes that give back their input: scale 1, shift 0, empty padding, a second Relu, and the like."""
 
     name: ClassVar[str] = "drop-noop"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 
@@ -28,14 +28,15 @@ class DropNoop:
             source = unchanged(graph, node) if node is not None else None
             if node is None or source is None:
                 continue
+            label = node.label
             if node.inputs[0] != source:  # 1 · x: bypass looks at the first input
                 plain = replace(node, op="Identity", inputs=(source,), attrs={})
                 graph, node = graph.replace_nodes({node: (plain,)}), plain
             shorter = graph.bypass(node)
             if shorter is graph:
-                context.note(node.label, "skipped", "changes nothing, but a graph output needs a name of its own")
+                context.note(label, "skipped", "changes nothing, but a graph output needs a name of its own")
             else:
-                context.note(node.label, "folded", "changes nothing")
+                context.note(label, "folded", "changes nothing")
             graph = shorter
         return graph
 

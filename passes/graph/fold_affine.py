@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from snncc.graph import Array, Graph, Node
 from snncc.passes.graph.channelwise import Affine, absorb, affine, channel_constant
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class FoldAffine:
     """Turn what scales or shifts channels into Mul and Add, and multiply these into the linear layer before."""
 
     name: ClassVar[str] = "fold-affine"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Graph
 from snncc.passes.graph.channelwise import absorb, affine
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class FoldBatchNorm:
     """Multiply each BatchNormalization into the Conv, ConvTranspose or Gemm before it."""
 
     name: ClassVar[str] = "fold-batchnorm"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 

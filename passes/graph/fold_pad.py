@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Graph, Node
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 WINDOWS = ("Conv", "MaxPool", "AveragePool")
 
@@ -19,7 +19,7 @@ class FoldPad:
     """Move a constant zero Pad into the `pads` of the Conv or pool that reads it, where that is the same."""
 
     name: ClassVar[str] = "fold-pad"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from snncc.onnx_attributes import defaults
 from snncc.passes.graph.channelwise import absorb, affine
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class MatMulToGemm:
     """Write MatMul by a constant matrix, and the Add of a constant after it, as Gemm with weights [out, in]."""
 
     name: ClassVar[str] = "matmul-to-gemm"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Graph, Node
 from snncc.passes.graph.channelwise import affine
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 RECTIFIERS = ("Relu", "Clip")
 
@@ -20,7 +20,7 @@ class ReluBeforeMaxPool:
     """Turn MaxPool -> rising per-channel maps -> Relu into the maps -> Relu -> MaxPool: equal, as all are monotone."""
 
     name: ClassVar[str] = "relu-before-maxpool"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 

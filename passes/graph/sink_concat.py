@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Array, Graph, Node, Type
 from snncc.passes.graph.channelwise import affine, channel_constant, channel_vector
 from snncc.passes.graph.fold_pad import zero_padding
 
 if TYPE_CHECKING:
-    from snncc.pipeline import Context
+    from snncc.pipeline import Context, Level
 
 ELEMENTWISE = ("Relu", "LeakyRelu", "Clip", "Sigmoid")
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
@@ -23,7 +23,7 @@ class SinkConcat:
     """Move a Concat of channels below elementwise maps, per-channel maps and pools: one copy of these a branch."""
 
     name: ClassVar[str] = "sink-concat"
-    level: ClassVar[Literal["graph"]] = "graph"
+    level: ClassVar[Level] = "graph"
     requires: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 
@@ -32,7 +32,7 @@ class SinkConcat:
             concat = graph.producer(value)
             if concat is None or not _joins_channels(graph, concat):
                 continue
-            graph = _flattened(graph, concat)
+            graph = _flattened(graph, concat, context)
             while (concat := graph.producer(value)) is not None and (below := graph.sole_user(value)) is not None:
                 if not _by_channel(graph, below, value):
                     if below.op not in ("Conv", "Concat"):
@@ -49,15 +49,23 @@ def _joins_channels(graph: Graph, node: Node) -> bool:
     return node.op == "Concat" and rank >= 2 and node.attrs["axis"] % rank == 1
 
 
-def _flattened(graph: Graph, concat: Node) -> Graph:
+def _flattened(graph: Graph, concat: Node, context: Context) -> Graph:
     """A Concat of Concats as one. Inner ones come first, so one level is enough."""
     inputs: list[str] = []
+    origin: tuple[str, ...] = ()
     for name in concat.inputs:
         inner = graph.producer(name)
-        inputs += inner.inputs if inner is not None and _joins_channels(graph, inner) else [name]
-    if tuple(inputs) == concat.inputs:
+        if inner is not None and _joins_channels(graph, inner):
+            inputs += inner.inputs
+            origin += inner.origin
+            context.note(inner.label, "folded", f"into {concat.label}")
+        else:
+            inputs.append(name)
+    if not origin:
         return graph
-    return graph.replace_nodes({concat: (replace(concat, inputs=tuple(inputs)),)})
+    return graph.replace_nodes(
+        {concat: (replace(concat, inputs=tuple(inputs), origin=tuple(dict.fromkeys(origin + concat.origin))),)}
+    )
 
 
 def _by_channel(graph: Graph, node: Node, value: str) -> bool:

@@ -85,10 +85,11 @@ def _values(
     """(population, activations [C, positions]) sample after sample; |x| where a relay carries both signs."""
     count = 0
     for count, feeds in enumerate(context.stream("calibrate"), 1):
-        wanted = sorted({p.value for p in watched.values()} - set(feeds))
+        wanted = sorted({p.watched[0] for p in watched.values()} - set(feeds))
         found = {**feeds, **(context.activations(feeds, wanted) if wanted else {})}
         for name, population in watched.items():
-            x = np.asarray(found[population.value][0], np.float64).reshape(population.channels, -1)
+            value, channels = population.watched
+            x = np.asarray(found[value][0][channels], np.float64).reshape(population.channels, -1)
             yield name, np.abs(x) if isinstance(population.kind, Linear) else x
         context.progress(label, count, total)
     if not count:

@@ -15,19 +15,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from snncc.graph import Array
-from snncc.runtime.kernels.vectors import add, load, multiply, store, subtract, widen, zeros
+from snncc.runtime.kernels import compiled
+from snncc.runtime.kernels.vectors import add, item, load, multiply, splat, store, subtract, widen, zeros
+
+Arrays = tuple[Array, ...]
+Lists = tuple[Array, Array, Array, Array, int]
 
 _BYTES = np.arange(256, dtype=np.uint8)[:, None]
 _BITS = np.unpackbits(_BYTES, axis=1, bitorder="little")
 ONES = _BITS.sum(1).astype(np.int32)  # [256] set bits of a byte
-PLACES = np.array([sorted(range(8), key=lambda k, b=bits: (not b[k], k)) for bits in _BITS], np.int32)  # [256, 8]
+PLACES = np.argsort(1 - _BITS.astype(np.int8), axis=1, kind="stable").astype(np.int32)  # [256, 8] set bits first
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def list_events(plane: Array, line: int, size: int, cin: int, ones: Array, places: Array, ids: Array, at: int, ptr: Array) -> int:
+@compiled
+def list_events(
+    plane: Array, line: int, size: int, cin: int, ones: Array, places: Array, ids: Array, at: int, ptr: Array
+) -> int:
     """Lists the events of one line of `size` positions behind ids[at]; ptr [size + 1] marks each position's start.
 
     Branch-free: every byte writes its 8 possible places and moves on by the bits that are set, so up to 8 entries
@@ -37,11 +42,10 @@ def list_events(plane: Array, line: int, size: int, cin: int, ones: Array, place
     for x in range(size):
         ptr[x] = at
         for b in range(count):
-            byte = plane[line * size + x, b]
-            base = np.int32(x * cin + 8 * b)
-            for k in range(8):
-                ids[at + k] = places[byte, k] + base
-            at += ones[byte]
+            byte = np.int64(item(plane, (line * size + x) * count + b))
+            known = load(places, 8 * byte, 8)
+            store(ids, at, add(known, splat(np.int32(x * cin + 8 * b), known)))
+            at += item(ones, byte)
     ptr[size] = at
     return at
 
@@ -49,40 +53,45 @@ def list_events(plane: Array, line: int, size: int, cin: int, ones: Array, place
 def _line(lanes: int) -> Any:
     """The kernel for one output line and one block of `lanes` post channels."""
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def line(
-        ids: Array, ptr: Array, slots: Array, bases: Array, pairs: int,
-        run_start: Array, run_first: Array, run_stop: Array, run_shift: Array,
-        weights: Array, offset: int, nonzero: Array, paths: Array,
+        lists: Lists, runs: Arrays, rows: Arrays, offset: int,
         current: Array, target: int, stride: int, scale: Array, channel: int, scaled: bool, first: bool, counts: Array,
     ) -> None:  # fmt: skip
-        """counts int64 [3] += events, nonzero weights met, paths met (the last only where `paths` is not empty)."""
+        """lists: (ids, ptr, slots, bases, pairs); runs: start, first, stop, shift; rows: weights, nonzero, paths.
+
+        counts int64 [3] += events, nonzero weights met, paths met (the last only where `paths` is not empty).
+        """
+        ids, ptr, slots, bases, pairs = lists
+        run_start, run_first, run_stop, run_shift = runs
+        weights, nonzero, paths = rows
         events, live, routes = 0, 0, 0
         count_paths = paths.size > 0
+        planes, per_plane, per_slot = ptr.shape[0], ptr.shape[1] * ptr.shape[2], ptr.shape[2]
         for x in range(run_start.size - 1):
             total = zeros(weights, lanes)
             for p in range(pairs):
-                for r in range(run_start[x], run_start[x + 1]):
-                    base = bases[p] + run_shift[r]
-                    low, high = ptr[0, slots[p], run_first[r]], ptr[0, slots[p], run_stop[r]]
-                    for e in range(low, high):
-                        row = base + ids[e]
-                        total = add(total, load(weights, offset + row * lanes, lanes))
-                        live += nonzero[row]
-                    events += high - low
-                    if count_paths:
-                        for e in range(low, high):
-                            routes += paths[base + ids[e]]
-                    if ptr.shape[0] == 2:
-                        low, high = ptr[1, slots[p], run_first[r]], ptr[1, slots[p], run_stop[r]]
-                        for e in range(low, high):
-                            row = base + ids[e]
-                            total = subtract(total, load(weights, offset + row * lanes, lanes))
-                            live += nonzero[row]
+                for r in range(item(run_start, x), item(run_start, x + 1)):
+                    base = item(bases, p) + item(run_shift, r)
+                    mark = item(slots, p) * per_slot
+                    for plane in range(planes):
+                        low = np.int64(item(ptr, mark + item(run_first, r)))
+                        high = np.int64(item(ptr, mark + item(run_stop, r)))
+                        mark += per_plane
                         events += high - low
+                        if plane == 0:
+                            for e in range(low, high):
+                                row = base + item(ids, e)
+                                total = add(total, load(weights, offset + row * lanes, lanes))
+                                live += item(nonzero, row)
+                        else:
+                            for e in range(low, high):
+                                row = base + item(ids, e)
+                                total = subtract(total, load(weights, offset + row * lanes, lanes))
+                                live += item(nonzero, row)
                         if count_paths:
                             for e in range(low, high):
-                                routes += paths[base + ids[e]]
+                                routes += item(paths, base + item(ids, e))
             wide = widen(total)
             if scaled:
                 wide = multiply(wide, load(scale, channel, lanes))
@@ -102,7 +111,7 @@ _line32 = _line(32)
 _line16 = _line(16)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def gather(
     planes: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int, cin: int, cout: int,
     z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,
@@ -116,6 +125,7 @@ def gather(
     """
     steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
     rows = nonzero.size
+    runs, kernel = (run_start, run_first, run_stop, run_shift), (weights, nonzero, paths)
     z0, z1 = z_start[z], z_start[z + 1]
     low, high = in_y, 0  # input lines needed: low <= y < high
     for j in range(y_start[y0], y_start[y1]):
@@ -130,9 +140,7 @@ def gather(
             for a in range(z1 - z0):
                 for y in range(span):
                     line = z_source[z0 + a] * in_y + low + y
-                    at = list_events(
-                        planes[t0 + s, p], line, in_x, cin, ones, places, ids, at, ptr[p, a * span + y]
-                    )
+                    at = list_events(planes[t0 + s, p], line, in_x, cin, ones, places, ids, at, ptr[p, a * span + y])
         tally[:] = 0
         for y in range(y0, y1):
             pairs = 0
@@ -141,6 +149,7 @@ def gather(
                     slots[pairs] = a * span + y_source[j] - low
                     bases[pairs] = (z_tap[z0 + a] * y_classes + y_tap[j]) * zy_rows
                     pairs += 1
+            lists = (ids, ptr, slots, bases, pairs)
             target = (s * current.shape[1] + y - y0) * width * channels
             channel = 0
             while channel < channels:
@@ -149,23 +158,59 @@ def gather(
                 left = channels - channel
                 offset = rows * channel
                 if left >= 64:
-                    _line64(ids, ptr, slots, bases, pairs, run_start, run_first, run_stop, run_shift, weights, offset,
-                            nonzero, paths, current, target + channel, channels, scale, channel, scaled, first, seen)  # fmt: skip
+                    _line64(
+                        lists,
+                        runs,
+                        kernel,
+                        offset,
+                        current,
+                        target + channel,
+                        channels,
+                        scale,
+                        channel,
+                        scaled,
+                        first,
+                        seen,
+                    )
                     channel += 64
                 elif left >= 32:
-                    _line32(ids, ptr, slots, bases, pairs, run_start, run_first, run_stop, run_shift, weights, offset,
-                            nonzero, paths, current, target + channel, channels, scale, channel, scaled, first, seen)  # fmt: skip
+                    _line32(
+                        lists,
+                        runs,
+                        kernel,
+                        offset,
+                        current,
+                        target + channel,
+                        channels,
+                        scale,
+                        channel,
+                        scaled,
+                        first,
+                        seen,
+                    )
                     channel += 32
                 else:
-                    _line16(ids, ptr, slots, bases, pairs, run_start, run_first, run_stop, run_shift, weights, offset,
-                            nonzero, paths, current, target + channel, channels, scale, channel, scaled, first, seen)  # fmt: skip
+                    _line16(
+                        lists,
+                        runs,
+                        kernel,
+                        offset,
+                        current,
+                        target + channel,
+                        channels,
+                        scale,
+                        channel,
+                        scaled,
+                        first,
+                        seen,
+                    )
                     channel += 16
         counts[0, t0 + s] += np.uint64(tally[0] * cout)
         counts[1, t0 + s] += np.uint64(tally[1])
         counts[2, t0 + s] += np.uint64(tally[2] if paths.size > 0 else tally[0] * cout)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def analog(
     values: Array, z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array,
     x_start: Array, x_source: Array, x_tap: Array, weights: Array, groups: int, out: Array, low: int, high: int,

@@ -6,13 +6,13 @@ Shapes as in conv.py, but weights [classes, Cin, Cout / groups] and the x axis h
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from snncc.graph import Array
+from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.vectors import add, load, multiply, ones_in, select, store, subtract, widen, zeros
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def depthwise(
     planes: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
     z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,
@@ -61,7 +61,7 @@ def depthwise(
         counts[2, t0 + s] += np.uint64(paths)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def grouped(
     planes: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int, cout: int, groups: int,
     z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,

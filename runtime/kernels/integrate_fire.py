@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from snncc.graph import Array
+from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.vectors import add, at_least, load, ones_in, select, store, subtract
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def integrate_fire(
-    current: Array, constant: Array, shared: bool, v: Array, theta: Array, planes: Array, t0: int, start: int, events: Array
-) -> None:
+    current: Array, constant: Array, shared: bool, v: Array, theta: Array,
+    planes: Array, t0: int, start: int, events: Array,
+) -> None:  # fmt: skip
     """current, v: [steps, n, channels], [n, channels] with channels a multiple of 16.
 
-    constant [channels] (shared) or [n, channels] is added at every step. planes uint16 [T, 1, positions, channels / 16]
-    gets the spikes of positions start..start + n; events uint64 [T] is counted up.
+    constant, flat [channels] (shared) or [n, channels], is added at every step. planes uint16 [T, 1, positions,
+    channels / 16] gets the spikes of positions start..start + n; events uint64 [T] is counted up.
     """
     steps, n, channels = current.shape
     for s in range(steps):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from snncc.graph import Array
+from snncc.runtime.kernels import compiled
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def max_gate(
     planes: Array, channels: int, in_y: int, in_x: int,
     z_out: Array, z_window: Array, z_tap: Array, y_out: Array, y_window: Array, y_tap: Array,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from snncc.graph import Array
+from snncc.runtime.kernels import compiled
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def readout(
     current: Array, constant: Array, shared: bool, v: Array, history: Array, keep: bool, t0: int, start: int
 ) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from snncc.graph import Array
+from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.vectors import add, at_least, below, load, ones_in, select, splat, store, subtract
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def signed(
     current: Array, constant: Array, shared: bool, v: Array, net: Array, theta: Array, memory: bool,
     planes: Array, t0: int, start: int, events: Array,
 ) -> None:  # fmt: skip
-    """Arguments as in integrate_fire.py; net int32 [n, channels] is the running count; planes [T, 2, ...]: plus, minus."""
+    """As in integrate_fire.py; net int32 [n, channels] is the running count; planes [T, 2, ...] are plus, minus."""
     steps, n, channels = current.shape
     zero, one = v.dtype.type(0), np.int32(1)
     for s in range(steps):

@@ -10,13 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from numba import extending
 from numba.core import types
-from numba.extending import intrinsic, models, register_model
 
-_ELEMENTS = {types.int16: ir.IntType(16), types.int32: ir.IntType(32), types.float32: ir.FloatType()}
+intrinsic: Any = extending.intrinsic  # what it makes can only be called in kernels
+_ELEMENTS: Any = {types.int16: ir.IntType(16), types.int32: ir.IntType(32), types.float32: ir.FloatType()}
+_Type: Any = types.Type
+_Primitive: Any = extending.models.PrimitiveModel
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(_Type):  # type: ignore[misc]
     """The Numba type of `lanes` elements of `dtype`."""
 
     def __init__(self, dtype: Any, lanes: int):
@@ -29,11 +32,11 @@ class Vector(types.Type):  # type: ignore[misc]
 
     @property
     def is_float(self) -> bool:
-        return self.dtype == types.float32
+        return bool(self.dtype == types.float32)
 
 
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+@extending.register_model(Vector)
+class _VectorModel(_Primitive):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Vector):
         super().__init__(manager, kind, kind.llvm)
 
@@ -63,6 +66,17 @@ def load(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
         return builder.load(_pointer(context, builder, array, args[0], args[1], kind.llvm), align=_align(array))
 
     return kind(array, types.intp, lanes), generate
+
+
+@intrinsic
+def item(typing: Any, array: Any, index: Any) -> Any:
+    """One element from flat `index`: as array[index], but without Numba's care for negative indices."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(array)(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.intp), generate
 
 
 @intrinsic
@@ -100,12 +114,12 @@ def widen(typing: Any, a: Any) -> Any:
     return wide(a), lambda context, builder, signature, args: builder.sext(args[0], wide.llvm)
 
 
-_MASKS = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
+_MASKS: Any = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
 
 
 def _compare(a: Any, sign: str) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        compare = builder.fcmp_ordered if a.is_float else builder.icmp_signed
+        compare: Any = builder.fcmp_ordered if a.is_float else builder.icmp_signed
         return builder.bitcast(compare(sign, *args), ir.IntType(a.lanes))
 
     return _MASKS[a.lanes](a, a), generate

@@ -1,0 +1,1 @@
+"""Runs spiking networks: plan -> buffers -> kernels -> counters; the reference engine; onnxruntime."""

@@ -1,0 +1,86 @@
+"""Spike trains as bit-planes, and scratch memory.
+
+A train is uint8 [T, planes, positions, bytes]: planes are (plus,) or (plus, minus); positions are z, y, x in row-major
+order; bit k of byte b is channel 8 * b + k. Bytes are padded to whole 16-bit words, and padding bits are always 0.
+"""
+
+from __future__ import annotations
+
+import threading
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from snncc.graph import Array
+from snncc.network import Population
+from snncc.runtime.plan import LANES, padded
+from snncc.synapses.routing import Route, apply_all
+
+
+def new_train(timesteps: int, planes: int, population: Population) -> Array:
+    """An all-silent train."""
+    return np.zeros((timesteps, planes, prod(population.shape[1:]), padded(population.channels) // 8), np.uint8)
+
+
+def pack(spikes: Array, train: Array) -> None:
+    """bool [T, planes, C, *spatial] into a train of zeros."""
+    steps, planes, channels = spikes.shape[:3]
+    rows = np.ascontiguousarray(np.moveaxis(spikes.reshape(steps, planes, channels, -1), 2, 3))
+    packed = np.packbits(rows, axis=-1, bitorder="little")
+    train[..., : packed.shape[-1]] = packed
+
+
+def unpack(train: Array, shape: tuple[int, ...]) -> Array:
+    """A train to bool [T, planes, *shape]."""
+    bits = np.unpackbits(train, axis=-1, count=shape[0], bitorder="little").view(bool)
+    return np.moveaxis(bits, 3, 2).reshape(*train.shape[:2], *shape)
+
+
+def dense(train: Array, shape: tuple[int, ...]) -> Array:
+    """A train to int8 [T, *shape] in {-1, 0, 1}."""
+    bits = unpack(train, shape).view(np.int8)
+    return np.ascontiguousarray(bits[:, 0] if bits.shape[1] == 1 else bits[:, 0] - bits[:, 1])
+
+
+def relayout(train: Array, routing: tuple[Route, ...], shape: tuple[int, ...]) -> Array:
+    """The train of a population of `shape` after weightless routing (no work is counted)."""
+    if not routing:
+        return train
+    moved = apply_all(routing, unpack(train, shape), shape)
+    channels, positions = moved.shape[2], prod(moved.shape[3:])
+    result = np.zeros((*train.shape[:2], positions, padded(channels) // 8), np.uint8)
+    pack(moved, result)
+    return result
+
+
+def words(train: Array) -> Array:
+    """The same train as uint16 words of 16 channels (little-endian machines only, as the kernels)."""
+    return train.view(np.uint16)
+
+
+def positions_first(values: Array, dtype: Any) -> Array:
+    """[C, *spatial] -> [positions, padded channels], zeros behind."""
+    flat = np.zeros((prod(values.shape[1:]), padded(values.shape[0])), dtype)
+    flat[:, : values.shape[0]] = values.reshape(values.shape[0], -1).T
+    return flat
+
+
+def channels_first(flat: Array, shape: tuple[int, ...]) -> Array:
+    """[..., positions, padded channels] -> [..., C, *spatial]."""
+    moved = np.moveaxis(flat[..., : shape[0]], -1, -2)
+    return np.ascontiguousarray(moved).reshape(*flat.shape[:-2], *shape)
+
+
+class Scratch(threading.local):
+    """Memory that a thread uses again and again; contents are whatever was left there."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], Array] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        key, size = (name, np.dtype(dtype).str), prod(shape)
+        held = self._held.get(key)
+        if held is None or held.size < size:
+            held = self._held[key] = np.empty(size + LANES, dtype)
+        return held[:size].reshape(shape)

@@ -1,0 +1,324 @@
+"""The fast engine: layer by layer, event-driven, bit-planes between layers.
+
+Each population runs all steps before the next one starts (networks are feed-forward). Its positions are cut into tiles
+of lines; a tile runs chunk by chunk of steps: every projection adds to the tile's current, then the neurons fire. Tiles
+are independent, so threads change neither results nor counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from snncc.counting import Counts
+from snncc.encoders import Encoder
+from snncc.errors import DataError
+from snncc.graph import Array
+from snncc.network import Network
+from snncc.neurons import IntegrateFire, MaxGate, Readout, Signed
+from snncc.runtime import buffers
+from snncc.runtime.counters import Executed, Tally
+from snncc.runtime.kernels import conv, grouped, integrate_fire, max_gate, readout, signed
+from snncc.runtime.plan import Link, Stage, make_plan, padded, spatial, whole
+from snncc.runtime.trace import Trace
+from snncc.synapses.routing import apply_all
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+_TILE = 1 << 18  # currents of one tile and chunk: 1 MiB, half of a core's second-level cache
+
+
+class FastEngine:
+    """Runs one network on one machine.
+
+    Args:
+        network: feed-forward, its populations in execution order.
+        threads: any number gives the same results.
+    """
+
+    def __init__(self, network: Network, threads: int = 1):
+        self.network = network
+        self.threads = max(1, threads)
+        self.stages = make_plan(network)
+        for stage in self.stages:
+            for link in stage.links:
+                _prove(link)
+        self._scratch = buffers.Scratch()
+
+    def run(
+        self,
+        values: Mapping[str, Array],
+        timesteps: int,
+        *,
+        seed: int = 0,
+        record: bool = False,
+        prefixes: bool = False,
+    ) -> Trace:
+        if timesteps < 1:
+            raise DataError(f"{timesteps} steps", remedy="at least one")
+        tally = Tally(timesteps)
+        trace = Trace({}, {}, tally.counts)
+        trains: dict[str, Array] = {}
+        analog: dict[str, Array] = {}
+        with ThreadPoolExecutor(self.threads) as pool:
+            each = self._each(pool)
+            for stage in self.stages:
+                population, kind = stage.population, stage.population.kind
+                name = population.name
+                done = Executed.nothing(stage, timesteps)
+                if isinstance(kind, Encoder):
+                    x = _checked(values, name, population.shape)
+                    if kind.fires:
+                        trains[name] = _encode(kind, x, stage, timesteps, seed, done)
+                    else:
+                        analog[name] = kind.encode(x, 1, seed)
+                elif isinstance(kind, MaxGate):
+                    trains[name] = _gate(stage, trains, timesteps, done)
+                else:
+                    constant = self._constant(stage, analog, tally, each)
+                    output, potential = self._neurons(stage, trains, constant, timesteps, prefixes, tally, each)
+                    if population.fires:
+                        trains[name] = output
+                    else:
+                        trace.potentials[name] = potential
+                tally.add(stage, done)
+                if record and population.fires:
+                    trace.spikes[name] = buffers.dense(trains[name], population.shape)
+                for spent in stage.last_use_of:
+                    trains.pop(spent, None)
+                    analog.pop(spent, None)
+        return trace
+
+    def run_population(self, name: str, trains: dict[str, Array], timesteps: int) -> tuple[Array, Counts]:
+        """One population that fires, alone, from the given trains (buffers.py) and without analog currents; for
+        benchmarks."""
+        stage = next(stage for stage in self.stages if stage.population.name == name)
+        tally = Tally(timesteps)
+        with ThreadPoolExecutor(self.threads) as pool:
+            each = self._each(pool)
+            constant = self._constant(stage, {}, tally, each)
+            train, _ = self._neurons(stage, trains, constant, timesteps, False, tally, each)
+        return train, tally.counts
+
+    def _each(self, pool: ThreadPoolExecutor) -> Each:
+        """`map` to a list, on this engine's threads."""
+        return lambda task, items: list(pool.map(task, items) if self.threads > 1 else map(task, items))
+
+    def _constant(self, stage: Stage, analog: dict[str, Array], tally: Tally, each: Each) -> Array:
+        """The part of the current that is the same at every step: [padded channels] or [positions, padded channels]."""
+        shape, bias = stage.population.shape, stage.parameters.get("bias")
+        total: Array | None = None
+        for link in stage.constant:
+            current, pairs = _analog(link, analog[link.pre], stage.dtype, each, self.threads)
+            tally.add_macs(link.name, pairs)
+            total = current if total is None else total + current
+        if total is None:
+            if bias is None:
+                return np.zeros(padded(shape[0]), stage.dtype)
+            if bias.ndim == 1:
+                return np.ascontiguousarray(buffers.positions_first(bias.reshape(-1, 1), stage.dtype)[0])
+            return buffers.positions_first(bias, stage.dtype)
+        if bias is not None:
+            total = total + bias.reshape(bias.shape if bias.ndim == len(shape) else (-1, *(1,) * (len(shape) - 1)))
+        return buffers.positions_first(np.broadcast_to(total, shape), stage.dtype)
+
+    def _neurons(
+        self,
+        stage: Stage,
+        trains: dict[str, Array],
+        constant: Array,
+        timesteps: int,
+        prefixes: bool,
+        tally: Tally,
+        each: Each,
+    ) -> tuple[Array, Array]:
+        """Runs one population: its train (empty for readouts) and its potentials (empty for the others)."""
+        population, kind = stage.population, stage.population.kind
+        depth, height, width = spatial(population.shape)
+        channels, positions = padded(population.channels), depth * height * width
+        inputs = [buffers.relayout(trains[link.pre], link.relayout, link.pre_shape) for link in stage.spiking]
+        fires, integrate = population.fires, isinstance(kind, Readout)
+        train = buffers.new_train(timesteps if fires else 0, stage.planes, population)
+        finals = np.zeros((positions if integrate else 0, channels), stage.dtype)
+        keep = integrate and prefixes
+        history = np.zeros((timesteps if keep else 0, positions, channels), stage.dtype)
+        shared = constant.ndim == 1
+        assert constant.shape[-1] == channels and (shared or len(constant) == positions)
+        assert constant.dtype == stage.dtype and constant.flags.c_contiguous and train.flags.c_contiguous
+
+        lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads)
+
+        def tile(corner: tuple[int, int]) -> Executed:
+            z, y0 = corner
+            y1 = min(y0 + lines, height)
+            n, start = (y1 - y0) * width, (z * height + y0) * width
+            part = (constant if shared else constant[start : start + n]).ravel()
+            v = np.zeros((n, channels), stage.dtype)
+            v += stage.parameters.get("v0", stage.dtype(0))
+            # the running count; unused by the other kinds
+            net = np.zeros((n, channels), np.int32) if isinstance(kind, Signed) else v
+            done = Executed.nothing(stage, timesteps)
+            for t0 in range(0, timesteps, steps):
+                chunk = min(steps, timesteps - t0)
+                current = self._scratch.array("current", (chunk, y1 - y0, width, channels), stage.dtype)
+                if not inputs:
+                    current[:] = 0
+                for k, (link, planes) in enumerate(zip(stage.spiking, inputs, strict=True)):
+                    self._project(link, planes, t0, z, y0, y1, current, k == 0, done.pairs[link.name])
+                flat = current.reshape(chunk, n, channels)
+                if isinstance(kind, IntegrateFire):
+                    theta = stage.parameters["theta"]
+                    integrate_fire.integrate_fire(
+                        flat, part, shared, v, theta, buffers.words(train), t0, start, done.events
+                    )
+                elif isinstance(kind, Signed):
+                    theta = stage.parameters["theta"]
+                    signed.signed(
+                        flat, part, shared, v, net, theta, kind.memory, buffers.words(train), t0, start, done.events
+                    )
+                else:
+                    readout.readout(flat, part, shared, v.ravel(), history, keep, t0, start)
+            if integrate:
+                finals[start : start + n] = v
+            return done
+
+        for done in each(tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
+            tally.add(stage, done)
+        return train, buffers.channels_first(history if keep else finals, population.shape) if integrate else finals
+
+    def _project(
+        self, link: Link, planes: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool, counts: Array
+    ) -> None:
+        """One projection's current for one tile and chunk."""
+        axis_z, axis_y, axis_x = link.axes
+        in_z, in_y, in_x = spatial(link.inner)
+        cin, channels = link.inner[0], padded(link.channels)
+        assert planes.ndim == 4 and planes.dtype == np.uint8 and planes.flags.c_contiguous
+        assert planes.shape[2:] == (in_z * in_y * in_x, padded(cin) // 8) and planes.shape[1] in (1, 2)
+        assert current.flags.c_contiguous and current.shape[1:] == (y1 - y0, link.out[2], channels)
+        assert current.dtype == link.scale.dtype and t0 + current.shape[0] <= planes.shape[0]
+        assert 0 <= z < link.out[0] and 0 <= y0 < y1 <= link.out[1] and counts.shape == (3, planes.shape[0])
+        tables, common = link.tables, (t0, z, y0, y1, in_y, in_x)
+        zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
+        plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
+        if link.kernel == "gather":
+            sources = axis_y.source[axis_y.start[y0] : axis_y.start[y1]]
+            span = int(sources.max() - sources.min()) + 1 if sources.size else 0
+            slots = int(axis_z.start[z + 1] - axis_z.start[z]) * span
+            ids = self._scratch.array("ids", (planes.shape[1] * slots * in_x * padded(cin) + 8,), np.int32)
+            ptr = self._scratch.array("ptr", (planes.shape[1], slots, in_x + 1), np.int32)
+            runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
+            conv.gather(
+                planes, *common, cin, link.channels, *zy, *runs, len(axis_x.classes) * cin,
+                link.weights, tables["nonzero"], tables["paths"], link.scale, link.scaled,
+                current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
+            )  # fmt: skip
+        elif link.kernel == "depthwise":
+            grouped.depthwise(
+                buffers.words(planes), *common, *zy, *plain_x, link.weights, tables["live"], tables["multiplicity"],
+                link.scale, link.scaled, current, first, counts,
+            )  # fmt: skip
+        else:
+            grouped.grouped(
+                planes, *common, link.channels, link.groups, *zy, *plain_x, link.weights, tables["nonzero"],
+                tables["multiplicity"], link.scale, current, first, counts,
+            )  # fmt: skip
+
+
+def _tiling(total: int, height: int, line: int, timesteps: int, threads: int) -> tuple[int, int]:
+    """(lines of a tile, steps of a chunk) so that currents fit the cache; several steps if possible, so that membranes
+    stay there too, and at least two tiles a thread."""
+    lines = max(1, min(height, _TILE // (line * min(timesteps, 4))))
+    if threads > 1:
+        lines = max(1, min(lines, total // (2 * threads)))
+    return lines, max(1, min(timesteps, _TILE // (line * lines)))
+
+
+def _prove(link: Link) -> None:
+    """What the kernels rely on when they follow a link's tables without looking."""
+    for axis, size, out in zip(link.axes, spatial(link.inner), link.out, strict=True):
+        assert axis.outputs == out and axis.start[0] == 0 and np.all(np.diff(axis.start) >= 0)
+        assert axis.start[-1] == axis.source.size == axis.tap.size
+        assert np.all((axis.source >= 0) & (axis.source < size))
+        assert np.all((axis.tap >= 0) & (axis.tap < len(axis.classes)))
+    classes = prod(len(axis.classes) for axis in link.axes)
+    channels = padded(link.channels)
+    if link.kernel == "gather":
+        rows = classes * link.inner[0]
+        assert link.weights.shape == (rows * channels,) and link.tables["nonzero"].shape == (rows,)
+        assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
+    elif link.kernel == "depthwise":
+        assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
+    if link.kernel != "analog":
+        assert link.scale.shape == (channels,)
+    assert all(table.flags.c_contiguous for table in (link.weights, link.scale, *link.tables.values()))
+
+
+def _checked(values: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
+    if name not in values:
+        raise DataError("no value for this encoder", node=name)
+    x = np.asarray(values[name])
+    if x.shape != shape:
+        raise DataError(f"value of shape {x.shape} for an encoder of shape {shape}", node=name)
+    return x
+
+
+def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, done: Executed) -> Array:
+    train = buffers.new_train(timesteps, stage.planes, stage.population)
+    for t in range(timesteps):
+        spikes = kind.encode(x, t + 1, seed)
+        planes = [spikes > 0, spikes < 0][: stage.planes]
+        buffers.pack(np.stack(planes)[None], train[t : t + 1])
+        done.events[t] = np.count_nonzero(spikes)
+    return train
+
+
+def _analog(link: Link, value: Array, dtype: Any, each: Each, threads: int) -> tuple[Array, int]:
+    """The constant current of one projection, broadcastable to the post shape, and its multiply-accumulates."""
+    routed = apply_all(link.relayout, value, link.pre_shape)
+    inputs = np.moveaxis(whole(routed, dtype, link.name).reshape(link.inner[0], *spatial(link.inner)), 0, -1)
+    inputs = np.ascontiguousarray(inputs)
+    out = np.empty((*link.out, link.channels), dtype)
+    tables = [table for axis in link.axes for table in (axis.start, axis.source, axis.tap)]
+    lines = link.out[0] * link.out[1]
+    cuts = [lines * k // threads for k in range(threads + 1)]
+
+    def part(k: int) -> int:
+        return int(conv.analog(inputs, *tables, link.weights, link.groups, out, cuts[k], cuts[k + 1]))
+
+    pairs = sum(each(part, range(threads)))
+    current = np.moveaxis(out, -1, 0)
+    if link.projection.synapse.shift is not None:
+        current = _rounded(current, link.scale, dtype)
+    shape = (link.channels, *link.out[4 - len(link.inner) :])
+    return np.ascontiguousarray(current).reshape(shape), pairs
+
+
+def _rounded(current: Array, shift: Array, dtype: Any) -> Array:
+    """floor(J * 2^shift + 1/2), exactly if J is whole. current [C, Z, Y, X], shift int64 [C]."""
+    shift = shift.reshape(-1, 1, 1, 1)
+    if dtype == np.float32:
+        return np.floor(current * np.exp2(shift).astype(np.float32) + np.float32(0.5)).astype(np.float32)
+    down, up = np.maximum(-shift, 0), np.maximum(shift, 0)
+    half = np.where(down > 0, np.int64(1) << np.maximum(down - 1, 0), 0)
+    return np.asarray(((current.astype(np.int64) << up) + half) >> down, np.int32)
+
+
+def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, done: Executed) -> Array:
+    population, link = stage.population, stage.links[0]
+    planes = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
+    _, in_y, in_x = spatial(link.inner)
+    assert planes.shape[2:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8) and link.inner[0] == link.channels
+    train = buffers.new_train(timesteps, stage.planes, population)
+    counts = np.zeros((planes.shape[2], link.channels), np.int32)
+    top = np.zeros((*link.out, link.channels), np.int32)
+    tables = [link.tables[f"{axis}_{part}"] for axis in "zyx" for part in ("out", "window", "tap")]
+    sources = [table for axis in link.axes for table in (axis.start, axis.source)]
+    max_gate.max_gate(
+        planes, link.channels, in_y, in_x, *tables, *sources, link.tables["multiplicity"], link.tables["floor"],
+        counts, top, train, done.events, done.pairs[link.name],
+    )  # fmt: skip
+    return train

@@ -1,0 +1,77 @@
+"""How well a spiking network agrees with its teacher on some calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from snncc.api import Model, Stream
+from snncc.cli.tables import Bars
+from snncc.graph import Array, Graph
+from snncc.pipeline import Feeds
+from snncc.runtime.host import HostSession
+
+MOST = 16
+
+
+def sample_of(stream: Iterator[Feeds], most: int = MOST) -> list[Feeds]:
+    """At most `most` samples, each equally likely, in one pass (reservoir sampling, fixed seed)."""
+    rng, kept = np.random.default_rng(0), []
+    for index, feeds in enumerate(stream):
+        if index < most:
+            kept.append(feeds)
+        elif (place := int(rng.integers(index + 1))) < most:
+            kept[place] = feeds
+    return kept
+
+
+def agreement(
+    teacher: Graph, model: Model, stream: Stream, threshold: float | None, bars: Bars
+) -> list[dict[str, Any]]:
+    """Per output: samples, mean absolute error, correlation, and the share of equal labels (None: no labels)."""
+    session = HostSession(teacher, teacher.outputs)
+    pairs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in teacher.outputs}
+    chosen = sample_of(stream())
+    for index, feeds in enumerate(chosen):
+        expected, found = session.run(feeds), model.run(feeds).outputs
+        for name in teacher.outputs:
+            pairs[name].append((expected[name], found[name]))
+        bars("agreement", index + 1, len(chosen))
+    return [{"output": name, **_compared(each, threshold)} for name, each in pairs.items()]
+
+
+def _compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict[str, Any]:
+    a = np.stack([expected for expected, _ in pairs])  # [samples, 1, C, ...]
+    b = np.stack([found for _, found in pairs])
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    spread = float(x.std() * y.std())
+    correlation = float(np.mean((x - x.mean()) * (y - y.mean())) / spread) if spread else None
+    same = None
+    if np.issubdtype(a.dtype, np.integer):
+        same = float(np.mean(a == b))
+    elif a.ndim > 2 and a.shape[2] > 1:
+        same = float(np.mean(a.argmax(2) == b.argmax(2)))
+    elif threshold is not None:
+        same = float(np.mean((a > threshold) == (b > threshold)))
+    return {
+        "samples": len(pairs),
+        "mean_absolute_error": float(np.abs(x - y).mean()),
+        "correlation": correlation,
+        "label_agreement": same,
+    }
+
+
+def rows(found: list[Mapping[str, Any]] | list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """For a table."""
+    return [
+        (
+            each["output"],
+            each["samples"],
+            f"{each['mean_absolute_error']:.5f}",
+            "-" if each["correlation"] is None else f"{each['correlation']:.5f}",
+            "-" if each["label_agreement"] is None else f"{each['label_agreement']:.3%}",
+        )
+        for each in found
+    ]

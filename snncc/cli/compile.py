@@ -1,0 +1,119 @@
+"""`snncc compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snncc.api import calibration_stream, execute, load, plan
+from snncc.cli.agreement import agreement, rows
+from snncc.cli.files import write_text
+from snncc.cli.preprocess import Preprocess
+from snncc.cli.shared import Emit, pipeline_of, preprocess_of, shapes_of, snncc_command, writable
+from snncc.cli.tables import bars, table
+from snncc.errors import OptionError
+from snncc.graph import Graph
+from snncc.network_text import network_text
+from snncc.onnx_file import write
+from snncc.pipeline import IR, Observer, Step, pass_text
+from snncc.text import graph_text
+
+ALL = "*"
+
+
+@snncc_command("compile")
+@click.argument("teacher", type=click.Path(path_type=Path))
+@click.argument("more", nargs=-1, metavar="")
+@click.option("-o", "--output", required=True, metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--calibrate", multiple=True, metavar="PATH...", help="Data; NAME=PATH for several inputs.")
+@click.option("-T", "timesteps", type=int, default=32, show_default=True, help="Default time steps of the model.")
+@click.option("--precision", default="int8", show_default=True, metavar="int8|float32")
+@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q|max")
+@click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel"]))
+@click.option("--neuron", default="signed", show_default=True, type=click.Choice(["if", "signed"]))
+@click.option("--encoder", default="constant", show_default=True, type=click.Choice(["constant", "poisson"]))
+@click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
+@click.option("--pipeline", metavar="TEXT|FILE", help="In place of the default pipeline.")
+@click.option("--print-after", is_flag=False, flag_value=ALL, metavar="[=PASS]", help="Print the IR after passes.")
+@click.option("--dump", metavar="DIR", type=click.Path(path_type=Path), help="Write the IR after each pass.")
+@click.option("--time-passes", is_flag=True)
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=DIMS", help="Shape of an input left open.")
+@click.option("--preprocess", metavar="JSON|FILE", help="Override keys of the teacher's preprocessing.")
+def command(
+    emit: Emit,
+    teacher: Path,
+    more: tuple[str, ...],
+    output: Path,
+    calibrate: tuple[str, ...],
+    print_after: str | None,
+    dump: Path | None,
+    time_passes: bool,
+    **options: Any,
+) -> None:
+    """Compile TEACHER (ONNX) to a spiking network, calibrated on PATHs.
+
+    PATH: .npy or .npz, already preprocessed: one sample [C, ...] or many [samples, C, ...]; .nii, .nii.gz, .png;
+    a folder; or a .txt list of paths.
+    """
+    if more and not calibrate:
+        raise OptionError(f"{more[0]}: one teacher at a time", remedy="name data with --calibrate PATH...")
+    writable(output)
+    options["shapes"] = shapes_of(options["shapes"])
+    options["preprocess"] = preprocess_of(options["preprocess"])
+    options["pipeline"] = pipeline_of(options["pipeline"])
+    todo = plan(teacher, **options)
+    prepare = Preprocess.of(todo.meta["preprocess"])
+    stream = calibration_stream([*calibrate, *more], todo) if calibrate else None
+    times: list[tuple[str, float]] = []
+    observers: list[Observer] = [lambda step: times.append((pass_text(step.pass_), step.seconds))]
+    if print_after is not None:
+        observers.append(_printer(print_after))
+    if dump is not None:
+        observers.append(_dumper(dump))
+    found: list[dict[str, Any]] = []
+    with bars() as progress:
+        network = execute(todo, stream, observers, progress)
+        if stream is not None:
+            found = agreement(todo.graph, load(network), stream, prepare.threshold, progress)
+        write(network, output)
+    if time_passes:
+        table("", ("pass", "seconds"), [(name, f"{seconds:.3f}") for name, seconds in times])
+        click.echo()
+    if found:
+        columns = ("output", "samples", "mean abs. error", "correlation", "equal labels")
+        title = f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data"
+        table(title, columns, rows(found))
+    click.echo(f"wrote {output}")
+    emit(
+        {
+            "model": str(output),
+            "pipeline": network.meta["pipeline"],
+            "agreement": found,
+            "report": network.meta["report"],
+            "passes": [{"pass": name, "seconds": seconds} for name, seconds in times],
+        }
+    )
+
+
+def _text(ir: IR) -> str:
+    return graph_text(ir) if isinstance(ir, Graph) else network_text(ir)
+
+
+def _printer(wanted: str) -> Observer:
+    def show(step: Step) -> None:
+        if wanted in (ALL, step.pass_.name):
+            click.echo(f"# after {pass_text(step.pass_)}\n{_text(step.after)}")
+
+    return show
+
+
+def _dumper(folder: Path) -> Observer:
+    folder.mkdir(parents=True, exist_ok=True)
+    done = iter(range(1, 1000))
+
+    def save(step: Step) -> None:
+        write_text(folder / f"{next(done):02}-{step.pass_.name}.txt", _text(step.after))
+
+    return save

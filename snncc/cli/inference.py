@@ -1,0 +1,114 @@
+"""Runs a model over cases and puts the outputs back together; shared by run, demo and the agreement of compile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from snncc.api import Model
+from snncc.cli.data import Case
+from snncc.cli.files import SpikeWriter, write_arrays
+from snncc.cli.preprocess import Preprocess
+from snncc.cli.tables import Bars
+from snncc.cli.volumes import Assembler, labels_of, suffix_of
+from snncc.errors import OptionError
+from snncc.graph import Array
+from snncc.run_counts import RunCounts
+
+
+@dataclass
+class Collector:
+    """Outputs of the samples of one case: images [N, C, *S] assembled from tiles, others stacked [samples, ...]."""
+
+    case: Case
+    images: dict[str, Assembler] = field(default_factory=dict)
+    arrays: dict[str, list[Array]] = field(default_factory=dict)
+
+    def add(self, outputs: Mapping[str, Array]) -> None:
+        volume = self.case.volume
+        for name, output in outputs.items():
+            if volume is not None and name not in self.arrays and volume.assembler().fits(output):
+                self.images.setdefault(name, volume.assembler()).add(output)
+            else:
+                self.arrays.setdefault(name, []).append(output)
+
+    def stacked(self, name: str) -> Array:
+        parts = self.arrays[name]
+        return np.concatenate(parts) if parts[0].ndim and parts[0].shape[0] == 1 else np.stack(parts)
+
+    def save(self, path: Path, preprocess: Preprocess, probabilities: bool) -> None:
+        """Write every output; several get their name into the file name."""
+        several = len(self.images) + len(self.arrays) > 1
+        if self.case.volume is None and path.suffix == ".npz":
+            write_arrays(path, {name: self.stacked(name) for name in self.arrays})
+            return
+        for name, image in self.images.items():
+            values = image.result()
+            labels = None if probabilities else labels_of(values, preprocess.threshold)
+            assert self.case.volume is not None
+            target = _named(path, name) if several else path
+            self.case.volume.write(target, values if labels is None else labels, labels is not None)
+        for name in self.arrays:
+            target = _named(path, name) if several else path
+            write_arrays(_with_suffix(target, ".npy"), {"": self.stacked(name)})
+
+
+def run_case(
+    model: Model,
+    case: Case,
+    counts: RunCounts | None,
+    *,
+    timesteps: int | None = None,
+    seed: int = 0,
+    spikes: SpikeWriter | None = None,
+    progress: Bars | None = None,
+) -> tuple[Collector, RunCounts]:
+    """Run every sample of a case; its counts are added to `counts`."""
+    found = Collector(case)
+    for index, feeds in enumerate(case.samples()):
+        result = model.run(feeds, timesteps, seed=seed, record=spikes is not None and spikes.wanted)
+        found.add(result.outputs)
+        if counts is None:
+            counts = RunCounts(result.counts.facts, result.counts.engine, result.counts.timesteps)
+        assert result.counts.counts is not None
+        counts.add(result.counts.counts, input=case.name, index=index)
+        if spikes is not None:
+            spikes.add(result.spikes)
+        if progress is not None:
+            progress(case.name, index + 1, case.count)
+    if counts is None:
+        raise OptionError("no samples in this input", file=case.name, remedy="give files with data")
+    return found, counts
+
+
+def output_path(case: Case, output: Path, several: bool) -> Path:
+    """Where the outputs of a case go: `output`, or a file called like the input in the folder `output`."""
+    if not several and not output.is_dir():
+        target = output
+    else:
+        target = output / case.name
+    check_output(case, target)
+    return target
+
+
+def check_output(case: Case, target: Path) -> None:
+    """Raises OptionError where the suffix does not suit the input."""
+    if case.volume is not None:
+        case.volume.check_target(target)
+    elif target.suffix.lower() not in (".npy", ".npz"):
+        raise OptionError("unknown output format", file=str(target), remedy="arrays in give arrays out: .npy or .npz")
+
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name[: len(path.name) - len(suffix_of(path))] + suffix)
+
+
+def _named(path: Path, name: str) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+    suffix = suffix_of(path)
+    return path.with_name(f"{path.name[: len(path.name) - len(suffix)]}_{safe}{suffix}")
+
+

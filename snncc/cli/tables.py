@@ -1,0 +1,110 @@
+"""Tables and progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from snncc.cli.energy import PROFILES, projection, verdict
+from snncc.run_counts import RunCounts
+
+PLAIN_WIDTH = 120
+
+
+def console() -> Console:
+    """stdout; wide enough for a table where it is no terminal."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
+    """Print a table whose first `left` columns are text and whose others are numbers."""
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for k, column in enumerate(columns):
+        grid.add_column(column, justify="left" if k < left else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(shown(cell)) for cell in row))
+    console().print(grid)
+
+
+def shown(cell: Any) -> str:
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return str(cell)
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}"
+
+
+def run_table(counts: RunCounts) -> None:
+    """Populations, totals, and the energy projection of a run."""
+    synops, nonzero = _leaving(counts, "synops"), _leaving(counts, "synops_nonzero")
+    rows = [
+        (p["name"], p["neurons"], p["events"], f"{p['rate']:.2%}", synops[p["name"]], nonzero[p["name"]])
+        for p in counts.populations
+    ]
+    totals = counts.totals
+    neurons = sum(p["neurons"] for p in counts.populations)
+    rate = totals["events"] / max(neurons * counts.timesteps * len(counts.samples), 1)
+    rows.append(("total", neurons, totals["events"], f"{rate:.2%}", totals["synops"], totals["synops_nonzero"]))
+    title = f"{len(counts.samples)} samples, T = {counts.timesteps}, engine {counts.engine}"
+    table(title, ("population", "neurons", "events", "rate", "SynOps", "SynOps non-zero"), rows)
+    console().print()
+    table("", ("operations", "number", "per teacher MAC"), _operations(totals))
+    console().print()
+    table(
+        "energy projection (operations only, no memory traffic; not a measurement)",
+        ("profile", "source", "", "spiking, uJ", "teacher, uJ"),
+        [
+            (e["profile"], e["source"], verdict(e), e["snn_nj"] / 1000, e["teacher_nj"] / 1000)
+            for e in (projection(totals, profile) for profile in PROFILES)
+        ],
+        left=3,
+    )
+
+
+def _operations(totals: Mapping[str, int]) -> list[tuple[str, int, str]]:
+    names = {
+        "synops": "SynOps",
+        "synops_paths": "SynOps path by path",
+        "macs": "analog MACs",
+        "neuron_updates": "neuron updates",
+        "bias_adds": "bias additions",
+        "teacher_macs": "teacher MACs",
+        "teacher_macs_padded": "teacher MACs with padding",
+    }
+    each = totals["teacher_macs"]
+    return [(text, totals[key], f"{totals[key] / each:.3f}" if each else "") for key, text in names.items()]
+
+
+def _leaving(counts: RunCounts, key: str) -> dict[str, int]:
+    """SynOps by the population that sent the events."""
+    found = {p["name"]: 0 for p in counts.populations}
+    for j in counts.projections:
+        if j["pre"] in found:
+            found[j["pre"]] += j[key]
+    return found
+
+
+class Bars:
+    """Progress on stderr, one bar a label."""
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int | None) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[label], completed=done, total=total)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    err = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+        yield Bars(progress)

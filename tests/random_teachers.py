@@ -1,0 +1,176 @@
+"""Random small teachers for property tests: every operator and geometry that `lower` knows, 1D to 3D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+
+@dataclass
+class Builder:
+    """An ONNX graph under construction; `shapes` holds (C, *spatial) of every value."""
+
+    rng: np.random.Generator
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: list[onnx.TensorProto] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def constant(self, array: np.ndarray[Any, Any]) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def normal(self, *shape: int) -> str:
+        fan = max(1, int(np.prod(shape[1:])))
+        return self.constant((self.rng.normal(size=shape) * np.sqrt(2 / fan)).astype(np.float32))
+
+    def node(self, op: str, inputs: list[str], shape: tuple[int, ...], **attrs: Any) -> str:
+        name = f"{op.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], name=f"n_{name}", **attrs))
+        self.shapes[name] = shape
+        return name
+
+    def conv(
+        self, x: str, cout: int, kernel: list[int], stride: list[int], dilation: list[int], pads: list[int], group: int
+    ) -> str | None:
+        cin, *spatial = self.shapes[x]
+        rank = len(spatial)
+        out = [
+            (n + pads[a] + pads[rank + a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
+            for a, n in enumerate(spatial)
+        ]
+        if min(out) < 1:
+            return None
+        w = self.normal(cout, cin // group, *kernel)
+        b = self.constant(self.rng.normal(size=cout).astype(np.float32) * np.float32(0.1))
+        return self.node(
+            "Conv", [x, w, b], (cout, *out), kernel_shape=kernel, strides=stride, dilations=dilation, pads=pads,
+            group=group,
+        )
+
+    def conv_transpose(
+        self, x: str, cout: int, kernel: list[int], stride: list[int], pads: list[int], extra: list[int], group: int
+    ) -> str | None:
+        cin, *spatial = self.shapes[x]
+        rank = len(spatial)
+        out = [
+            stride[a] * (n - 1) + extra[a] + kernel[a] - pads[a] - pads[rank + a] for a, n in enumerate(spatial)
+        ]
+        if min(out) < 1:
+            return None
+        w = self.normal(cin, cout // group, *kernel)
+        b = self.constant(self.rng.normal(size=cout).astype(np.float32) * np.float32(0.1))
+        return self.node(
+            "ConvTranspose", [x, w, b], (cout, *out), kernel_shape=kernel, strides=stride, pads=pads,
+            output_padding=extra, group=group,
+        )
+
+    def pool(self, op: str, x: str, kernel: list[int], stride: list[int], pads: list[int]) -> str | None:
+        channels, *spatial = self.shapes[x]
+        rank = len(spatial)
+        out = [(n + pads[a] + pads[rank + a] - kernel[a]) // stride[a] + 1 for a, n in enumerate(spatial)]
+        if min(out) < 1:
+            return None
+        attrs: dict[str, Any] = {"count_include_pad": 1} if op == "AveragePool" else {}
+        return self.node(op, [x], (channels, *out), kernel_shape=kernel, strides=stride, pads=pads, **attrs)
+
+    def upsample(self, x: str, factor: int) -> str:
+        channels, *spatial = self.shapes[x]
+        scales = self.constant(np.array([1, 1, *[factor] * len(spatial)], np.float32))
+        return self.node(
+            "Resize", [x, "", scales], (channels, *(n * factor for n in spatial)), mode="nearest",
+            coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )
+
+    def relu(self, x: str) -> str:
+        return self.node("Relu", [x], self.shapes[x])
+
+    def model(self, output: str) -> onnx.ModelProto:
+        graph = helper.make_graph(
+            self.nodes,
+            "teacher",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, *self.shapes["x"]])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, *self.shapes[output]])],
+            self.weights,
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@st.composite
+def teachers(draw: st.DrawFn) -> onnx.ModelProto:
+    """A teacher of two to five layers with a linear, pooled or dense head."""
+    rank = draw(st.integers(1, 3))
+    build = Builder(np.random.default_rng(draw(st.integers(0, 2**16))))
+    size = {1: (6, 14), 2: (5, 9), 3: (4, 6)}[rank]
+    build.shapes["x"] = (draw(st.integers(1, 2)), *(draw(st.integers(*size)) for _ in range(rank)))
+
+    def each(low: int, high: int) -> list[int]:
+        return [draw(st.integers(low, high)) for _ in range(rank)]
+
+    def conv(x: str) -> str:
+        group = draw(st.sampled_from([1, 1, 1, build.shapes[x][0]]))
+        cout = draw(st.sampled_from([2, 4])) * group
+        kernel, stride = each(1, 3), each(1, 2)
+        dilation = each(1, 2) if draw(st.booleans()) else [1] * rank
+        pads = [draw(st.integers(0, 2)) for _ in range(2 * rank)]
+        made = build.conv(x, cout, kernel, stride, dilation, pads, group)
+        return made or build.conv(x, cout, [1] * rank, [1] * rank, [1] * rank, [0] * 2 * rank, group) or x
+
+    x = build.relu(conv("x"))
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(
+            ["conv", "maxpool", "avgpool", "avgpool-relay", "upsample", "up-linear", "up-general", "concat", "residual"]
+        ))
+        channels, *spatial = build.shapes[x]
+        ones = [1] * rank
+        if kind == "maxpool":
+            kernel = each(1, 3)
+            pads = [draw(st.integers(0, k - 1)) for k in kernel] * 2
+            x = build.pool("MaxPool", x, kernel, each(1, 2), pads) or x
+        elif kind == "avgpool":
+            k = [min(2, n) for n in spatial]
+            x = build.relu(conv(build.pool("AveragePool", x, k, k, [0] * 2 * rank) or x))
+        elif kind == "avgpool-relay":
+            pooled = build.pool("AveragePool", x, each(1, 3), each(1, 2), [0] * 2 * rank)
+            x = build.relu(conv(pooled or x))
+        elif kind == "upsample" and max(spatial) < 10:
+            x = build.relu(conv(build.upsample(x, draw(st.integers(2, 3)))))
+        elif kind == "up-linear" and max(spatial) < 10:
+            up = build.conv_transpose(x, 3, [2] * rank, [2] * rank, [0] * 2 * rank, [0] * rank, 1)
+            assert up is not None
+            k = draw(st.sampled_from([1, 3]))
+            made = build.conv(up, 4, [k] * rank, ones, ones, [k // 2] * 2 * rank, 1)
+            x = build.relu(made or up)
+        elif kind == "up-general" and max(spatial) < 10:
+            stride = each(1, 2)
+            extra = [draw(st.integers(0, s - 1)) for s in stride]
+            group = draw(st.sampled_from([1, channels]))
+            up = build.conv_transpose(x, 2 * group, each(1, 3), stride, [0] * 2 * rank, extra, group)
+            x = build.relu(up or x)
+        elif kind == "concat":
+            side = build.relu(build.conv(x, 2, [1] * rank, ones, ones, [0] * 2 * rank, 1) or x)
+            x = build.node("Concat", [x, side], (channels + build.shapes[side][0], *spatial), axis=1)
+            x = build.relu(conv(x)) if draw(st.booleans()) else (build.pool("MaxPool", x, [2] + [1] * (rank - 1), ones,
+                                                                            [0] * 2 * rank) or x)
+        elif kind == "residual":
+            side = build.conv(x, channels, [3] * rank, ones, ones, [1] * 2 * rank, 1)
+            x = build.relu(build.node("Add", [side or x, x], build.shapes[x]))
+        else:
+            x = build.relu(conv(x))
+    channels, *spatial = build.shapes[x]
+    head = draw(st.sampled_from(["conv", "global", "dense", "relu"]))
+    if head == "global":
+        x = build.node("GlobalAveragePool", [x], (channels, *[1] * rank))
+        x = build.node("Flatten", [x], (channels,), axis=1)
+    elif head == "dense":
+        x = build.node("Flatten", [x], (channels * int(np.prod(spatial)),), axis=1)
+    if head in ("global", "dense"):
+        x = build.node("Gemm", [x, build.normal(3, build.shapes[x][0]), build.normal(3)], (3,), transB=1)
+    elif head == "conv":
+        x = build.conv(x, 2, [1] * rank, [1] * rank, [1] * rank, [0] * 2 * rank, 1) or x
+    return build.model(x)

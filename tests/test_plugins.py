@@ -1,0 +1,151 @@
+"""Passes of others: an installed package, a file, broken ones and clashes."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import snncc
+from snncc.cli import main
+from snncc.errors import OptionError
+from snncc.passes import BUILTIN
+from snncc.passes.recipe import default_pipeline
+from snncc.pipeline import pipeline_text
+from snncc.plugins import Found, Registry, registry
+from tests.onnx_models import model
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "add_a_pass.py"
+TEACHER = """agraph (float[1,1,6,6] x, float[3,1,3,3] w, float[2,3,1,1] u) => (float[1,2,6,6] y) {
+    c = Conv <pads = [1, 1, 1, 1]> (x, w)
+    r = Relu (c)
+    y = Conv (r, u) }"""
+DATA = np.random.default_rng(0).random((4, 1, 6, 6)).astype(np.float32)
+
+
+def install(source: Path, target: Path) -> None:
+    """What `pip install --target` does with a pure package: its files and its metadata."""
+    project: dict[str, Any] = tomllib.loads((source / "pyproject.toml").read_text())
+    about, packages = project["project"], project["tool"]["setuptools"]["packages"]
+    for package in packages:
+        shutil.copytree(source / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    info = target / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
+    lines = [
+        line
+        for group, entries in about["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on sys.path that holds the third-party package of tests/plugin."""
+    site = tmp_path / "site"
+    site.mkdir()
+    install(ROOT / "tests" / "plugin", site)
+    monkeypatch.syspath_prepend(str(site))
+    return site
+
+
+def test_a_third_party_package_adds_a_pass(installed: Path) -> None:
+    found = {item.name: item for item in registry(BUILTIN)}
+    assert found["double-head"].owner == "snncc-double-head 1.2 (snncc_double_head:DoubleHead)"
+    teacher = model(TEACHER)
+    plain = snncc.compile(teacher, calibrate=DATA)
+    changed = snncc.compile(teacher, calibrate=DATA, passes=["double-head{factor=3}"])
+    assert "double-head{factor=3.0},quantize" in changed.meta["pipeline"]
+    expected, output = (snncc.load(n, "reference").run(DATA[0]).outputs["y"] for n in (plain, changed))
+    np.testing.assert_allclose(output, 3 * expected, rtol=0.05, atol=0.05)
+
+
+def test_passes_lists_it(installed: Path) -> None:
+    result = CliRunner().invoke(main, ["passes"])
+    assert result.exit_code == 0 and "double-head" in result.stdout and "factor=2.0" in result.stdout
+
+
+def test_a_pass_from_a_file() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 25
+    network = snncc.compile(model(TEACHER), calibrate=DATA, passes=[f"{EXAMPLE}:PruneSmall{{share=0.5}}"])
+    assert "prune-small{share=0.5},lower" in network.meta["pipeline"]
+    zeros = [np.mean(j.synapse.weight == 0) for j in network.projections]
+    assert all(share >= 0.4 for share in zeros)
+    assert any("set to zero" in reason for _, _, reason in network.meta["report"])
+
+
+def test_a_broken_plugin_breaks_nothing_else(installed: Path) -> None:
+    (installed / "snncc_double_head" / "__init__.py").write_text("import a_module_that_is_not_there\n")
+    import sys
+
+    sys.modules.pop("snncc_double_head", None)
+    result = CliRunner().invoke(main, ["passes"])
+    assert result.exit_code == 0 and "BROKEN" in result.stdout and "quantize" in result.stdout
+    snncc.compile(model(TEACHER), calibrate=DATA)
+    with pytest.raises(OptionError, match="double-head of snncc-double-head 1.2.*is broken.*a_module_that_is_not_there"):
+        registry(BUILTIN).get("double-head")
+
+
+@dataclass(frozen=True)
+class Mine:
+    """Nothing."""
+
+    name: ClassVar[str] = "quantize"
+    level: ClassVar[str] = "network"
+    requires: ClassVar[tuple[()]] = ()
+    ensures: ClassVar[tuple[()]] = ()
+
+    def run(self, ir: Any, context: Any) -> Any:
+        return ir
+
+
+def test_a_clash_names_both_owners() -> None:
+    both = Registry([*(Found(k.name, "snncc", k) for k in BUILTIN), Found("quantize", "other 1.0", Mine)])  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"quantize.*snncc.*other 1\.0"):
+        both.get("quantize")
+    with pytest.raises(OptionError, match="claimed by"):
+        both.check("quantize")
+    assert sum("claimed by" in item.error for item in both) == 2
+    both.check("lower")
+
+
+def test_a_file_must_not_take_a_name(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text().replace("prune-small", "quantize")
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(OptionError, match=r"quantize.*snncc.*mine\.py:PruneSmall"):
+        registry(BUILTIN).get(f"{tmp_path}/mine.py:PruneSmall")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("quantise", "no pass"),
+        ("nowhere.py:Class", "no such file"),
+        ("{here}/test_plugins.py:Absent", "no class"),
+        ("{here}/test_plugins.py:Path", "not a dataclass"),
+    ],
+)
+def test_unknown_passes(reference: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        registry(BUILTIN).get(reference.format(here=ROOT / "tests"))
+
+
+def test_where_passes_are_put(installed: Path) -> None:
+    known, steps = registry(BUILTIN), default_pipeline()
+    names = [step.name for step in known.insert(steps, "double-head")]
+    assert names.index("double-head") == names.index("quantize") - 1
+    names = [step.name for step in known.insert(steps, f"{EXAMPLE}:PruneSmall")]
+    assert names.index("prune-small") == names.index("lower") - 1
+    names = [step.name for step in known.insert(default_pipeline(precision="float32"), "double-head")]
+    assert names[-1] == "double-head"
+    text = pipeline_text(known.insert(default_pipeline(per="layer"), "calibrate{q=99}"))
+    assert "calibrate{q=99.0,per=layer}" in text
+    assert pipeline_text(known.parse(text)) == text
