@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from snncc.graph import frozen
+
 
 @dataclass(frozen=True)
 class PruneSmall:
-    """Set the smallest weights of every convolution to zero."""
+    """Set the smallest weights of every convolution to zero: `share` of them."""
 
-    share: float = 0.1  # of the weights of each convolution
-
+    share: float = 0.1
     name, level, requires, ensures = "prune-small", "graph", (), ()
 
     def run(self, graph, context):
@@ -18,6 +19,6 @@ class PruneSmall:
         for node in graph.find("Conv", "ConvTranspose"):
             w = weights[node.inputs[1]]
             small = np.abs(w) < np.quantile(np.abs(w), self.share)
-            weights[node.inputs[1]] = np.where(small, np.float32(0), w)
+            weights[node.inputs[1]] = frozen(w * ~small)
             context.note(node.label, "folded", f"{small.mean():.0%} of its weights set to zero")
         return replace(graph, weights=weights)

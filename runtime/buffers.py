@@ -14,7 +14,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.network import Population
-from snncc.runtime.plan import LANES, padded
+from snncc.runtime.plan import aligned, padded
 from snncc.synapses.routing import Route, apply_all
 
 
@@ -61,7 +61,7 @@ def words(train: Array) -> Array:
 
 def positions_first(values: Array, dtype: Any) -> Array:
     """[C, *spatial] -> [positions, padded channels], zeros behind."""
-    flat = np.zeros((prod(values.shape[1:]), padded(values.shape[0])), dtype)
+    flat = aligned((prod(values.shape[1:]), padded(values.shape[0])), dtype)
     flat[:, : values.shape[0]] = values.reshape(values.shape[0], -1).T
     return flat
 
@@ -82,5 +82,5 @@ class Scratch(threading.local):
         key, size = (name, np.dtype(dtype).str), prod(shape)
         held = self._held.get(key)
         if held is None or held.size < size:
-            held = self._held[key] = np.empty(size + LANES, dtype)
+            held = self._held[key] = aligned((size,), dtype)
         return held[:size].reshape(shape)

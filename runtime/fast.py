@@ -23,11 +23,12 @@ from snncc.neurons import IntegrateFire, MaxGate, Readout, Signed
 from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
 from snncc.runtime.kernels import conv, grouped, integrate_fire, max_gate, readout, signed
-from snncc.runtime.plan import Link, Stage, make_plan, padded, spatial, whole
+from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
 from snncc.runtime.trace import Trace
 from snncc.synapses.routing import apply_all
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+MERGE = 32  # input channels up to which merging lines pays (measured)
 _TILE = 1 << 18  # currents of one tile and chunk: 1 MiB, half of a core's second-level cache
 
 
@@ -156,7 +157,7 @@ class FastEngine:
             y1 = min(y0 + lines, height)
             n, start = (y1 - y0) * width, (z * height + y0) * width
             part = (constant if shared else constant[start : start + n]).ravel()
-            v = np.zeros((n, channels), stage.dtype)
+            v = aligned((n, channels), stage.dtype)
             v += stage.parameters.get("v0", stage.dtype(0))
             # the running count; unused by the other kinds
             net = np.zeros((n, channels), np.int32) if isinstance(kind, Signed) else v
@@ -208,11 +209,12 @@ class FastEngine:
             sources = axis_y.source[axis_y.start[y0] : axis_y.start[y1]]
             span = int(sources.max() - sources.min()) + 1 if sources.size else 0
             slots = int(axis_z.start[z + 1] - axis_z.start[z]) * span
+            merge = slots > 1 and cin <= MERGE
             ids = self._scratch.array("ids", (planes.shape[1] * slots * in_x * padded(cin) + 8,), np.int32)
             ptr = self._scratch.array("ptr", (planes.shape[1], slots, in_x + 1), np.int32)
             runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
             conv.gather(
-                planes, *common, cin, link.channels, *zy, *runs, len(axis_x.classes) * cin,
+                planes, *common, cin, link.channels, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin, merge,
                 link.weights, tables["nonzero"], tables["paths"], link.scale, link.scaled,
                 current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
             )  # fmt: skip
@@ -247,7 +249,7 @@ def _prove(link: Link) -> None:
     classes = prod(len(axis.classes) for axis in link.axes)
     channels = padded(link.channels)
     if link.kernel == "gather":
-        rows = classes * link.inner[0]
+        rows = classes * link.inner[0] + 1
         assert link.weights.shape == (rows * channels,) and link.tables["nonzero"].shape == (rows,)
         assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
     elif link.kernel == "depthwise":

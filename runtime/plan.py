@@ -5,8 +5,8 @@ padded to multiples of 16 with weights 0 and thresholds that are never reached.
 
 Numbers: populations with integer parameters have int32 currents and membranes. A sum of weights is kept in int16
 lanes where the largest possible sum of one step is proved to fit, else in int32. Elsewhere everything is float32 and
-added in this order: events by (z, y) tap, then x, then channel (all positive ones of a run before its negative ones);
-projections in their order; then one constant: analog currents in their order, then the bias.
+added in this order: runs of inputs (`_runs`) by (z, y) tap, then x; within a run its positive, then its negative events
+by x, then channel, each as a sum of its own; projections in their order; then one constant: analog currents in their order, then the bias.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ Shape3 = tuple[int, int, int]
 
 def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Zeros that start on a cache line, so that no vector of theirs crosses one (up to 1.5 times as fast)."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def spatial(shape: tuple[int, ...]) -> Shape3:
@@ -144,7 +152,8 @@ def _parameters(population: Population, dtype: Any) -> dict[str, Array]:
 
 def _channels(values: Array, channels: int, dtype: Any, fill: Any) -> Array:
     """[C] or a single value -> [padded channels]."""
-    full = np.full(padded(channels), fill, dtype)
+    full = aligned((padded(channels),), dtype)
+    full[:] = fill
     full[:channels] = values
     return full
 
@@ -192,11 +201,14 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             kernel = "gather"
             order, x = _chain(x)
             weight, multiplicity = weight[:, :, order], multiplicity[:, :, order]
-            tables |= _runs(x, inner[0]) | _rows(weight, multiplicity)
+            per_x = len(z.classes) * len(y.classes) * inner[0]
+            assert shape3[2] * per_x < 2**31, projection.name  # ids are int32
+            weight, multiplicity = np.moveaxis(weight, 2, 0), np.moveaxis(multiplicity, 2, 0)
+            tables |= _runs(x, per_x) | _rows(weight, multiplicity)
             weight = _blocks(_narrow(weight, table, planes[pre.name]))
         elif groups == inner[0] == channels:
             kernel = "depthwise"
-            flat = np.zeros((prod(weight.shape[:3]), padded(channels)), dtype)
+            flat = aligned((prod(weight.shape[:3]), padded(channels)), dtype)
             flat[:, :channels] = weight.reshape(-1, channels)
             bits = np.packbits(flat != 0, axis=1, bitorder="little").view(np.uint16)
             tables |= {"live": bits, "multiplicity": multiplicity.ravel()}
@@ -241,16 +253,16 @@ def _chain(axis: AxisTaps) -> tuple[list[int], AxisTaps]:
     return order, AxisTaps(axis.start, axis.source, new[axis.tap], tuple(axis.classes[k] for k in order))
 
 
-def _runs(axis: AxisTaps, cin: int) -> dict[str, Array]:
+def _runs(axis: AxisTaps, per_x: int) -> dict[str, Array]:
     """Maximal stretches of neighbouring inputs and classes: inputs first..stop of an output; the weight row of an event
-    there is its id (x * cin + channel) + shift."""
+    there is its id + shift. per_x: weight rows of one x class."""
     start: list[int] = [0]
     first: list[int] = []
     stop: list[int] = []
     shift: list[int] = []
     for o in range(axis.outputs):
         for j in range(axis.start[o], axis.start[o + 1]):
-            x, offset = int(axis.source[j]), int(axis.tap[j] - axis.source[j]) * cin
+            x, offset = int(axis.source[j]), int(axis.tap[j] - axis.source[j]) * per_x
             if len(stop) > start[-1] and stop[-1] == x and shift[-1] == offset:
                 stop[-1] = x + 1
             else:
@@ -263,10 +275,11 @@ def _runs(axis: AxisTaps, cin: int) -> dict[str, Array]:
 
 
 def _rows(weight: Array, multiplicity: Array) -> dict[str, Array]:
-    """Per weight row (class, input channel): weights that are not zero, and paths (empty if every pair has one)."""
+    """Per weight row (class, input channel; at last the row of zeros): weights that are not zero, and paths (empty if
+    every pair has one)."""
     cin, cout = weight.shape[3:]
-    nonzero = np.count_nonzero(weight, axis=4).astype(np.int32).ravel()
-    paths = np.repeat(multiplicity.ravel() * cout, cin).astype(np.int32)
+    nonzero = np.append(np.count_nonzero(weight, axis=4), 0).astype(np.int32)
+    paths = np.append(np.repeat(multiplicity.ravel() * cout, cin), 0).astype(np.int32)
     if np.all(multiplicity == 1):
         paths = np.zeros(0, np.int32)
     return {"nonzero": nonzero, "paths": paths}
@@ -291,17 +304,18 @@ def _narrow(weight: Array, table: Taps, planes: int) -> Array:
 
 
 def _blocks(weight: Array) -> Array:
-    """[z, y, x classes, Cin, Cout] -> flat; blocks of 64, then 32, then 16 post channels, each [rows, lanes]."""
+    """[x, z, y classes, Cin, Cout] -> flat; blocks of 64, then 32, then 16 post channels, each [rows + 1, lanes],
+    the last row being zeros."""
     cout = weight.shape[-1]
-    rows = np.zeros((prod(weight.shape[:4]), padded(cout)), weight.dtype)
-    rows[:, :cout] = weight.reshape(-1, cout)
-    parts, channel = [], 0
+    rows = np.zeros((prod(weight.shape[:4]) + 1, padded(cout)), weight.dtype)
+    rows[:-1, :cout] = weight.reshape(-1, cout)
+    flat, channel = aligned((rows.size,), rows.dtype), 0
     while channel < rows.shape[1]:
         left = rows.shape[1] - channel
         lanes = 64 if left >= 64 else 32 if left >= 32 else 16
-        parts.append(rows[:, channel : channel + lanes].ravel())
+        flat[len(rows) * channel : len(rows) * (channel + lanes)] = rows[:, channel : channel + lanes].ravel()
         channel += lanes
-    return np.concatenate(parts)
+    return flat
 
 
 def _windows(table: Taps, shape3: Shape3, missing: int, multiplicity: Array) -> dict[str, Array]:

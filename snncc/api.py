@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 
 import snncc
+from snncc.encoders import Encoder
 from snncc.errors import OptionError, SnnccError
 from snncc.graph import Array, Graph
 from snncc.ingest import ingest
@@ -173,12 +175,14 @@ def calibration_stream(data: Any, todo: Plan) -> Stream | None:
 @dataclass(frozen=True)
 class Result:
     """outputs: name -> array as the teacher gives it; over_time: name -> [T, *shape of the output], if asked for;
-    counts: what the run executed; spikes: population -> int8 [T, C, *spatial], if asked for."""
+    counts: what the run executed; spikes: population -> int8 [T, C, *spatial], if asked for; clipped: input values
+    outside what the encoders can say."""
 
     outputs: dict[str, Array]
     counts: RunCounts
     over_time: dict[str, Array] = field(default_factory=dict)
     spikes: dict[str, Array] = field(default_factory=dict)
+    clipped: int = 0
 
 
 class Model:
@@ -223,13 +227,14 @@ class Model:
         if self._before is not None:
             values |= self._before.run(values)
         currents = {p.name: values[p.value][0] for p in self.network.encoders}
+        clipped = sum(p.kind.clipped(currents[p.name]) for p in self.network.encoders if isinstance(p.kind, Encoder))
         trace = self._engine.run(currents, steps, seed=seed, record=record, prefixes=over_time)
         counts = RunCounts(self._facts, self.engine, steps).add(trace.counts)
         if not over_time:
-            return Result(self._outputs(values, trace, steps, None), counts, {}, trace.spikes)
+            return Result(self._outputs(values, trace, steps, None), counts, {}, trace.spikes, clipped)
         each = [self._outputs(values, trace, t, t - 1) for t in range(1, steps + 1)]
         along = {name: np.stack([now[name] for now in each]) for name in self.network.outputs}
-        return Result(each[-1], counts, along, trace.spikes)
+        return Result(each[-1], counts, along, trace.spikes, clipped)
 
     def _outputs(self, values: Mapping[str, Array], trace: Trace, step: int, index: int | None) -> dict[str, Array]:
         """Graph outputs at prefix `step`, whose potentials are at `index` of the trace (None: it holds one only)."""
@@ -309,5 +314,6 @@ def _onnx(teacher: Any, example_input: Any) -> PathLike | onnx.ModelProto:
     arguments = example_input if isinstance(example_input, tuple) else (example_input,)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "teacher.onnx"
-        torch.onnx.export(teacher.eval(), arguments, str(file), dynamo=False, opset_version=20)
+        new = importlib.util.find_spec("onnxscript") is not None  # the new exporter needs it
+        torch.onnx.export(teacher.eval(), arguments, str(file), dynamo=new, opset_version=20, verbose=False)
         return onnx.load(file)

@@ -10,6 +10,7 @@ import pytest
 
 from snncc.counting import closed_form
 from snncc.encoders import Constant, Poisson
+from snncc.errors import DataError, PlanError
 from snncc.graph import Array
 from snncc.network import Kind, Network, Population, Projection
 from snncc.neurons import IntegrateFire, MaxGate, Readout, Signed
@@ -315,3 +316,19 @@ def test_float_network() -> None:
     assert one.counts.same(two.counts) and one.counts.same(closed_form(free, one.spikes))
     spikes, _ = brute(free, values, 0)
     assert np.mean(spikes["b"] != one.spikes["b"]) < 0.01
+
+
+def test_refuses_what_it_cannot_run() -> None:
+    rng = np.random.default_rng(7)
+    good = through(*CASES["dense"])
+    pre, post = good.populations[1:3]
+    with pytest.raises(DataError, match="no value"):
+        FastEngine(good).run({}, T)
+    with pytest.raises(DataError, match="shape"):
+        FastEngine(good).run({"in": np.zeros(3, np.float32)}, T)
+    half = Projection(pre.name, post.name, Dense(rng.random((33, 24)).astype(np.float32)))
+    with pytest.raises(PlanError, match="integer weights"):
+        FastEngine(good.with_projections({good.projections[1]: half}))
+    down = Projection(pre.name, post.name, Dense(integers(rng, 33, 24), np.full(33, -1)))
+    with pytest.raises(PlanError, match="shifts"):
+        FastEngine(good.with_projections({good.projections[1]: down}))

@@ -2,12 +2,13 @@
 
 Output-stationary: the events of the input lines that a tile of output lines needs are listed once a step; then each
 output position walks the lists in its receptive field and adds one weight row an event, the sums staying in vector
-registers. An event's id is x * Cin + channel. Where neighbouring inputs meet an output through neighbouring classes of
-taps, the row is id + a constant and the whole stretch of inputs (a `run`) is one range of the list.
+registers. Weight rows are [x classes, z and y classes, Cin]; an event's id is x * (rows of one x class) + channel, plus
+its line's class where lines are merged. Where neighbouring inputs meet an output through neighbouring x classes, the
+row is id + a constant and the whole stretch of inputs (a `run`) is one range of the list.
 
 Shapes: planes uint8 [T, P, positions, bytes] (buffers.py); ids int32 [capacity]; ptr int32 [P, slots, X + 1], where a
 slot is one listed input line; weights flat: for each block of `lanes` post channels [rows, lanes], rows = classes *
-Cin; current int32 | float32 [steps, lines, Xout, channels], channels a multiple of 16.
+Cin + 1, the last being zeros; current int32 | float32 [steps, lines, Xout, channels], channels a multiple of 16.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import add, item, load, multiply, splat, store, subtract, widen, zeros
+from snncc.runtime.kernels.vectors import add, choose, item, load, multiply, splat, store, subtract, widen, zeros
 
 Arrays = tuple[Array, ...]
 Lists = tuple[Array, Array, Array, Array, int]
@@ -31,22 +32,27 @@ PLACES = np.argsort(1 - _BITS.astype(np.int8), axis=1, kind="stable").astype(np.
 
 @compiled
 def list_events(
-    plane: Array, line: int, size: int, cin: int, ones: Array, places: Array, ids: Array, at: int, ptr: Array
-) -> int:
-    """Lists the events of one line of `size` positions behind ids[at]; ptr [size + 1] marks each position's start.
+    plane: Array, lines: Array, bases: Array, pairs: int, size: int, cin: int, per_x: int,
+    ones: Array, places: Array, ids: Array, at: int, ptr: Array, mark: int,
+) -> int:  # fmt: skip
+    """Lists the events of some lines of `size` positions, merged by position, behind ids[at].
 
-    Branch-free: every byte writes its 8 possible places and moves on by the bits that are set, so up to 8 entries
-    behind the end are overwritten.
+    An event's id is x * per_x + the base of its line + channel. ptr, flat from `mark`, [size + 1], gets each position's
+    start. Branch-free: every byte writes its 8 possible places and moves on by the bits that are set, so up to 8
+    entries behind the end are overwritten.
     """
     count = plane.shape[1]
     for x in range(size):
-        ptr[x] = at
-        for b in range(count):
-            byte = np.int64(item(plane, (line * size + x) * count + b))
-            known = load(places, 8 * byte, 8)
-            store(ids, at, add(known, splat(np.int32(x * cin + 8 * b), known)))
-            at += item(ones, byte)
-    ptr[size] = at
+        ptr[mark + x] = at
+        for p in range(pairs):
+            start = (item(lines, p) * size + x) * count
+            base = x * per_x + item(bases, p)
+            for b in range(count):
+                byte = np.int64(item(plane, start + b))
+                known = load(places, 8 * byte, 8)
+                store(ids, at, add(known, splat(np.int32(base + 8 * b), known)))
+                at += item(ones, byte)
+    ptr[mark + size] = at
     return at
 
 
@@ -67,6 +73,7 @@ def _line(lanes: int) -> Any:
         weights, nonzero, paths = rows
         events, live, routes = 0, 0, 0
         count_paths = paths.size > 0
+        silent = nonzero.size - 1
         planes, per_plane, per_slot = ptr.shape[0], ptr.shape[1] * ptr.shape[2], ptr.shape[2]
         for x in range(run_start.size - 1):
             total = zeros(weights, lanes)
@@ -79,16 +86,19 @@ def _line(lanes: int) -> Any:
                         high = np.int64(item(ptr, mark + item(run_stop, r)))
                         mark += per_plane
                         events += high - low
-                        if plane == 0:
-                            for e in range(low, high):
-                                row = base + item(ids, e)
-                                total = add(total, load(weights, offset + row * lanes, lanes))
+                        part = zeros(weights, lanes)
+                        e = low
+                        while e + 4 <= high:
+                            for k in range(4):
+                                row = base + item(ids, e + k)
+                                part = add(part, load(weights, offset + row * lanes, lanes))
                                 live += item(nonzero, row)
-                        else:
-                            for e in range(low, high):
-                                row = base + item(ids, e)
-                                total = subtract(total, load(weights, offset + row * lanes, lanes))
-                                live += item(nonzero, row)
+                            e += 4
+                        for k in range(3):  # the rest; what is not there counts as the row of zeros
+                            row = choose(e + k < high, base + item(ids, e + k), silent)
+                            part = add(part, load(weights, offset + row * lanes, lanes))
+                            live += item(nonzero, row)
+                        total = add(total, part) if plane == 0 else subtract(total, part)
                         if count_paths:
                             for e in range(low, high):
                                 routes += item(paths, base + item(ids, e))
@@ -115,13 +125,14 @@ _line16 = _line(16)
 def gather(
     planes: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int, cin: int, cout: int,
     z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,
-    run_start: Array, run_first: Array, run_stop: Array, run_shift: Array, zy_rows: int,
+    run_start: Array, run_first: Array, run_stop: Array, run_shift: Array, per_x: int, merge: bool,
     weights: Array, nonzero: Array, paths: Array, scale: Array, scaled: bool,
     current: Array, first: bool, ones: Array, places: Array, ids: Array, ptr: Array, counts: Array,
 ) -> None:  # fmt: skip
     """Adds (first: writes) one projection's current for output lines y0..y1 of plane z, for steps t0...
 
-    zy_rows: weight rows of one (z, y) class. counts uint64 [3, T] += synops, synops_nonzero, synops_paths.
+    per_x: weight rows of one x class. merge: list the events of all input lines of an output line together, line by
+    line, instead of once for the tile: longer ranges for more listing, which pays for few channels. counts uint64 [3, T] += synops, synops_nonzero, synops_paths.
     """
     steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
     rows = nonzero.size
@@ -131,25 +142,42 @@ def gather(
     for j in range(y_start[y0], y_start[y1]):
         low, high = min(low, y_source[j]), max(high, y_source[j] + 1)
     span = max(high - low, 0)
-    slots = np.empty((z1 - z0) * span + 1, np.int64)
-    bases = np.empty((z1 - z0) * span + 1, np.int64)
+    most = (z1 - z0) * span + 1
+    slots, bases, lines = np.zeros(most, np.int64), np.zeros(most, np.int64), np.empty(most, np.int64)
+    none, whole = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    marks = ptr.ravel()
+    per_slot, per_plane = ptr.shape[2], ptr.shape[1] * ptr.shape[2]
     tally, rest = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for s in range(steps):
         at = 0
-        for p in range(planes.shape[1]):
-            for a in range(z1 - z0):
-                for y in range(span):
-                    line = z_source[z0 + a] * in_y + low + y
-                    at = list_events(planes[t0 + s, p], line, in_x, cin, ones, places, ids, at, ptr[p, a * span + y])
+        if not merge:
+            for p in range(planes.shape[1]):
+                for a in range(z1 - z0):
+                    for y in range(span):
+                        whole[0] = z_source[z0 + a] * in_y + low + y
+                        mark = p * per_plane + (a * span + y) * per_slot
+                        at = list_events(
+                            planes[t0 + s, p], whole, none, 1, in_x, cin, per_x, ones, places, ids, at, marks, mark
+                        )
         tally[:] = 0
         for y in range(y0, y1):
             pairs = 0
             for a in range(z1 - z0):
                 for j in range(y_start[y], y_start[y + 1]):
                     slots[pairs] = a * span + y_source[j] - low
-                    bases[pairs] = (z_tap[z0 + a] * y_classes + y_tap[j]) * zy_rows
+                    bases[pairs] = (z_tap[z0 + a] * y_classes + y_tap[j]) * cin
+                    lines[pairs] = z_source[z0 + a] * in_y + y_source[j]
                     pairs += 1
-            lists = (ids, ptr, slots, bases, pairs)
+            if merge:  # one list holds all that the line needs
+                at = 0
+                for p in range(planes.shape[1]):
+                    at = list_events(
+                        planes[t0 + s, p], lines, bases, pairs, in_x, cin, per_x, ones, places, ids, at, marks,
+                        p * per_plane,
+                    )  # fmt: skip
+                lists = (ids, ptr, none, none, 1)
+            else:
+                lists = (ids, ptr, slots, bases, pairs)
             target = (s * current.shape[1] + y - y0) * width * channels
             channel = 0
             while channel < channels:

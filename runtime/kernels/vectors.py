@@ -149,6 +149,12 @@ def select(typing: Any, mask: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def choose(typing: Any, condition: Any, a: Any, b: Any) -> Any:
+    """a if the condition holds, else b, without a branch (which random events would mispredict). Integers."""
+    return types.intp(types.boolean, types.intp, types.intp), lambda context, builder, signature, v: builder.select(*v)
+
+
+@intrinsic
 def splat(typing: Any, scalar: Any, like: Any) -> Any:
     """The scalar in every lane of a vector like `like`."""
 

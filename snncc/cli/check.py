@@ -20,6 +20,7 @@ def command(emit: Emit, teacher: Path, shapes: tuple[str, ...], passes: tuple[st
     todo = plan(teacher, shapes=shapes_of(shapes), passes=passes)
     notes, error = conversion(todo)
     table(teacher.name, ("node", "action", "reason"), [(n.node, n.action, n.reason) for n in notes], left=3)
+    click.echo(f"\n{teacher.name} {'converts' if error is None else 'is refused'}")
     emit(
         {
             "teacher": todo.meta["teacher"],

@@ -26,6 +26,7 @@ class Collector:
     case: Case
     images: dict[str, Assembler] = field(default_factory=dict)
     arrays: dict[str, list[Array]] = field(default_factory=dict)
+    clipped: int = 0
 
     def add(self, outputs: Mapping[str, Array]) -> None:
         volume = self.case.volume
@@ -39,21 +40,25 @@ class Collector:
         parts = self.arrays[name]
         return np.concatenate(parts) if parts[0].ndim and parts[0].shape[0] == 1 else np.stack(parts)
 
-    def save(self, path: Path, preprocess: Preprocess, probabilities: bool) -> None:
-        """Write every output; several get their name into the file name."""
+    def save(self, path: Path, preprocess: Preprocess, probabilities: bool) -> list[str]:
+        """Write every output; several get their name into the file name. Gives remarks for the user."""
+        remarks = [f"{self.case.name}: {self.clipped:,} input values clipped"] if self.clipped else []
         several = len(self.images) + len(self.arrays) > 1
         if self.case.volume is None and path.suffix == ".npz":
             write_arrays(path, {name: self.stacked(name) for name in self.arrays})
-            return
+            return remarks
         for name, image in self.images.items():
             values = image.result()
             labels = None if probabilities else labels_of(values, preprocess.threshold)
+            if labels is None and not probabilities:
+                remarks.append(f"{self.case.name}: no label threshold is known, so {name} holds the network's values")
             assert self.case.volume is not None
             target = _named(path, name) if several else path
             self.case.volume.write(target, values if labels is None else labels, labels is not None)
         for name in self.arrays:
             target = _named(path, name) if several else path
             write_arrays(_with_suffix(target, ".npy"), {"": self.stacked(name)})
+        return remarks
 
 
 def run_case(
@@ -71,6 +76,7 @@ def run_case(
     for index, feeds in enumerate(case.samples()):
         result = model.run(feeds, timesteps, seed=seed, record=spikes is not None and spikes.wanted)
         found.add(result.outputs)
+        found.clipped += result.clipped
         if counts is None:
             counts = RunCounts(result.counts.facts, result.counts.engine, result.counts.timesteps)
         assert result.counts.counts is not None

@@ -49,7 +49,7 @@ def command(
     """
     writable(spikes)
     if spikes is not None and spikes.suffix != ".npz":
-        raise OptionError("--spikes writes .npz", file=str(spikes))
+        raise OptionError("--spikes writes .npz", file=str(spikes), remedy="end its name in .npz")
     network = load(model, engine, threads)
     network.check_timesteps(timesteps)
     prepare = Preprocess.of({**network.network.meta.get("preprocess", {}), **preprocess_of(preprocess)})
@@ -60,6 +60,7 @@ def command(
     elif not output.is_dir():
         writable(output)
     counts: RunCounts | None = None
+    remarks: list[str] = []
     with SpikeWriter(spikes) as writer, bars() as progress:
         for each in files:
             case = open_case(each, network.input_shapes, prepare)
@@ -67,10 +68,12 @@ def command(
             found, counts = run_case(
                 network, case, counts, timesteps=timesteps, seed=seed, spikes=writer, progress=progress
             )
-            found.save(target, prepare, probabilities)
+            remarks += found.save(target, prepare, probabilities)
         writer.finish()
     assert counts is not None
     run_table(counts)
+    for remark in remarks:
+        click.echo(remark)
     emit(counts.to_dict())
 
 

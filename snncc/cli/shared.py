@@ -18,6 +18,7 @@ from snncc.cli.files import write_json
 from snncc.errors import OptionError, SnnccError
 
 Emit = Callable[[Any], None]
+REMEDY = 'for instance {"slice_axis": 1}, or a file that holds this'
 
 
 def snncc_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -125,13 +126,13 @@ def preprocess_of(text: str | None) -> dict[str, Any]:
         try:
             source = Path(text).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
-            raise OptionError("--preprocess is neither JSON nor a readable file", file=text) from None
+            raise OptionError("--preprocess is neither JSON nor a file", file=text, remedy=REMEDY) from None
     try:
         found = json.loads(source)
     except ValueError as error:
-        raise OptionError(f"--preprocess is not JSON: {error}") from None
+        raise OptionError(f"--preprocess is not JSON: {error}", remedy=REMEDY) from None
     if not isinstance(found, dict):
-        raise OptionError("--preprocess is not a JSON object", remedy='for instance {"slice_axis": 1}')
+        raise OptionError("--preprocess is not a JSON object", remedy=REMEDY)
     return found
 
 
