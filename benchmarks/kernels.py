@@ -86,6 +86,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": numba.__version__,
+        "load": os.getloadavg(),  # well above 0 before a run: others were at work, and speeds are too low
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -94,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two layers, no file")
     quick = parser.parse_args().quick
+    before = machine()
     rows = []
     cases: list[tuple[str, int, tuple[int, ...], int]] = [("2D 128x128 c64", 64, (128, 128), 1)]
     if not quick:
@@ -120,7 +122,7 @@ def main() -> None:
                     )
     if not quick:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps({"machine": machine(), "layers": [asdict(r) for r in rows]}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"machine": before, "layers": [asdict(r) for r in rows]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

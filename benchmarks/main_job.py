@@ -83,7 +83,8 @@ def markdown(table: dict[str, list[dict[str, Any]]], split: str, recipe: dict[st
         f"Made by `python -m benchmarks.main_job`; hippocampus, {split} split, 3D Dice per subject (mean, std).",
         "lost: paired difference teacher - spiking. SynOps are executed events, window pairs of max gates included.",
         "",
-        f"Recipe: {json.dumps(recipe)}; constant-current encoder; calibrated on {h.CALIBRATION_SUBJECTS} train subjects.",
+        f"Recipe: {json.dumps(recipe)}; constant-current encoder;",
+        f"calibrated on {h.CALIBRATION_SUBJECTS} train subjects.",
     ]
     for name, rows in table.items():
         first = rows[0]["teacher"]

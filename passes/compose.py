@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,8 @@ def _probe(
     """Impulses at a corner, the opposite corner and the centre go the same way through chain and product."""
     x = np.zeros(pre)
     for place in ((0,) * (len(pre) - 1), tuple(n - 1 for n in pre[1:]), tuple(n // 2 for n in pre[1:])):
-        x[(slice(None), *place)] += np.linspace(0.5, 1.5, pre[0])
+        index: tuple[Any, ...] = (slice(None), *place)
+        x[index] += np.linspace(0.5, 1.5, pre[0])
     routed = x
     for route in routing:
         routed = route.apply(routed, len(pre))
@@ -105,9 +107,16 @@ def _before_pointwise(first: Synapse, matrix: Array) -> tuple[tuple[Route, ...],
         return (), replace(first, weight=np.einsum("om,im...->io...", matrix, first.weight))
     if isinstance(first, Pool):
         rank = len(first.kernel)
-        weight = np.broadcast_to((matrix * first.weight).reshape(*matrix.shape, *(1,) * rank), (*matrix.shape, *first.kernel))
-        return (), Conv(weight.copy(), first.stride, first.dilation, first.pads)
+        scaled = (matrix * first.weight).reshape(*matrix.shape, *(1,) * rank)
+        weight = np.broadcast_to(scaled, (*matrix.shape, *first.kernel)).copy()
+        return (), Conv(weight, first.stride, first.dilation, first.pads)
     return None
+
+
+def _tap(weight: Array, at: tuple[int, ...]) -> Array:
+    """The [out, in] view of one kernel index."""
+    index: tuple[Any, ...] = (..., *at)
+    return np.asarray(weight[index])
 
 
 def _tiles(pool: Pool) -> bool:
@@ -157,7 +166,7 @@ def _transpose_conv(first: ConvTranspose, second: Conv) -> tuple[tuple[Route, ..
     for i in product(*map(range, k1)):
         for a in product(*map(range, k2)):
             at = tuple(u - v + k - 1 for u, v, k in zip(i, a, k2, strict=True))
-            weight[(..., *at)] += first.weight[(..., *i)] @ second.weight[(..., *a)].T
+            _tap(weight, at)[...] += _tap(first.weight, i) @ _tap(second.weight, a).T
     return (), ConvTranspose(weight, first.stride, first.dilation, (*before, *after), (0,) * rank)
 
 
@@ -173,6 +182,6 @@ def _conv_valid(first: Conv, second: Conv) -> tuple[tuple[Route, ...], Synapse] 
     for b in product(*map(range, k1)):
         for a in product(*map(range, k2)):
             at = tuple(s * u + v for s, u, v in zip(step, a, b, strict=True))
-            weight[(..., *at)] += second.weight[(..., *a)] @ first.weight[(..., *b)]
+            _tap(weight, at)[...] += _tap(second.weight, a) @ _tap(first.weight, b)
     stride = tuple(a * b for a, b in zip(first.stride, second.stride, strict=True))
     return (), Conv(weight, stride, first.dilation, first.pads)

@@ -89,7 +89,8 @@ def routed(block: Block, route: Route) -> Block | None:
     if len(terms) < len(moved):
         return None
     bias = bias_map(block)
-    return Block(route.shape(block.shape), terms, None if bias is None else simplest(route.apply(bias, len(block.shape))))
+    after = None if bias is None else simplest(route.apply(bias, len(block.shape)))
+    return Block(route.shape(block.shape), terms, after)
 
 
 def _routed(term: Term, shape: Shape, route: Route) -> Term | None:

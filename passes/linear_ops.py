@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -74,7 +75,7 @@ def slice_weights(synapse: Synapse, channels: Sequence[int]) -> list[Synapse] | 
     if len(channels) == 1:
         return [synapse]
     cuts = np.cumsum([0, *channels])
-    parts = [slice(int(i), int(j)) for i, j in zip(cuts, cuts[1:], strict=False)]
+    parts = [slice(int(i), int(j)) for i, j in pairwise(cuts)]
     if synapse.groups == 1:
         if isinstance(synapse, ConvTranspose):
             return [replace(synapse, weight=synapse.weight[p]) for p in parts]
@@ -159,11 +160,13 @@ def _upsample(node: Node, pre: tuple[int, ...], post: tuple[int, ...]) -> Route 
     for factor in set(factors):
         x = np.arange(4 * factor)
         at = {"asymmetric": x / factor, "half_pixel": (x + 0.5) / factor - 0.5}.get(transform)
+        if at is None:
+            return None
         near = {
-            "floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-            "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+            "floor": np.floor(at), "ceil": np.ceil(at), "round_prefer_floor": np.ceil(at - 0.5),
+            "round_prefer_ceil": np.floor(at + 0.5),
         }.get(rounding)
-        if at is None or near is None or not np.array_equal(np.clip(near(at), 0, 3), x // factor):
+        if near is None or not np.array_equal(np.clip(near, 0, 3), x // factor):
             return None
     return Upsample(factors)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from snncc.passes.linear_ops import (
     route_of,
     slice_weights,
 )
-from snncc.pipeline import Context
+from snncc.pipeline import Context, Level
 from snncc.synapses import Diagonal, Synapse
 from snncc.synapses.routing import Reshape, Route
 
@@ -43,7 +43,7 @@ class Lower:
     maxpool: str = "gate"
 
     name: ClassVar[str] = "lower"
-    level: ClassVar[Literal["lower"]] = "lower"
+    level: ClassVar[Level] = "lower"
     requires: ClassVar[tuple[Callable[[Graph], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
@@ -101,13 +101,14 @@ class _Lowering:
         if not nodes:
             return None
         made = {v for n in nodes for v in n.outputs}
-        inputs = dict.fromkeys(v for n in nodes for v in n.inputs if v and v not in made and v not in self.graph.weights)
+        read = dict.fromkeys(v for n in nodes for v in n.inputs if v and v not in made)
+        inputs = tuple(v for v in read if v not in self.graph.weights)
         types = {v: t for v, t in self.graph.types.items() if v in made or v in inputs}
         weights = {v: w for v, w in self.graph.weights.items() if any(v in n.inputs for n in nodes)}
         kept = tuple(v for v in dict.fromkeys(outputs) if v in made or v in inputs)
         if nodes is self.prologue:  # the epilogue may read prologue values too
             kept = tuple(dict.fromkeys((*kept, *(v for n in self.epilogue for v in n.inputs if v in made))))
-        return Graph(tuple(inputs), kept, tuple(nodes), weights, types)
+        return Graph(inputs, kept, tuple(nodes), weights, types)
 
     def _to_epilogue(self, node: Node, reason: str) -> None:
         for value in node.inputs:
@@ -258,7 +259,7 @@ class _Lowering:
 
     def _max_pool(self, node: Node) -> Form:
         window = max_pool_window(self.graph, node)
-        out = []
+        out: list[Block] = []
         for block in self._form(node.inputs[0]):
             if block.spikes is None:
                 block = self._relay(block, node, "max pooling needs spikes")
@@ -323,9 +324,9 @@ class _Lowering:
     def _route(self, node: Node) -> Form:
         blocks = self._form(node.inputs[0])
         target = reshape_target(self.graph, node)
-        if target is not None and len(blocks) >= 1 and all(set(b.shape[1:]) <= {1} for b in blocks):
-            if target == (sum(b.shape[0] for b in blocks),):
-                return self._single(node.output, blocks)  # (C, 1, 1) already stands for (C,)
+        if target == (sum(b.shape[0] for b in blocks),) and all(set(b.shape[1:]) <= {1} for b in blocks):
+            self.context.note(node.label, "folded", "(C, 1, ...) already stands for (C,)")
+            return self._single(node.output, blocks)
         out = []
         for block in blocks:
             route = self._fit(route_of(self.graph, node), target, block, len(blocks))

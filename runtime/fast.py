@@ -28,7 +28,6 @@ from snncc.runtime.trace import Trace
 from snncc.synapses.routing import apply_all
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
-MERGE = 32  # input channels up to which merging lines pays (measured)
 _TILE = 1 << 18  # currents of one tile and chunk: 1 MiB, half of a core's second-level cache
 
 
@@ -206,15 +205,12 @@ class FastEngine:
         zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
         plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
         if link.kernel == "gather":
-            sources = axis_y.source[axis_y.start[y0] : axis_y.start[y1]]
-            span = int(sources.max() - sources.min()) + 1 if sources.size else 0
-            slots = int(axis_z.start[z + 1] - axis_z.start[z]) * span
-            merge = slots > 1 and cin <= MERGE
-            ids = self._scratch.array("ids", (planes.shape[1] * slots * in_x * padded(cin) + 8,), np.int32)
-            ptr = self._scratch.array("ptr", (planes.shape[1], slots, in_x + 1), np.int32)
+            pairs = int((axis_z.start[z + 1] - axis_z.start[z]) * np.diff(axis_y.start[y0 : y1 + 1]).max())
+            ids = self._scratch.array("ids", (planes.shape[1] * pairs * in_x * cin + 16,), np.int32)
+            ptr = self._scratch.array("ptr", (planes.shape[1], in_x + 1), np.int32)
             runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
             conv.gather(
-                planes, *common, cin, link.channels, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin, merge,
+                planes, *common, cin, link.channels, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin,
                 link.weights, tables["nonzero"], tables["paths"], link.scale, link.scaled,
                 current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
             )  # fmt: skip

@@ -89,7 +89,7 @@ class ReferenceEngine:
     def _current(
         self, population: Population, constant: Mapping[str, Array], spikes: Mapping[str, Array], t: int, counts: Counts
     ) -> Array:
-        total = np.zeros(population.shape, self._dtype())
+        total: Array = np.zeros(population.shape, self._dtype())
         for projection in self.network.incoming(population):
             if projection.name in constant:
                 total = total + constant[projection.name]

@@ -52,7 +52,7 @@ def _back(routed: Array, index: Array, pre: Population) -> Array:
 
 
 def _outer(per_axis: list[Array]) -> Array:
-    return reduce(np.multiply.outer, per_axis) if per_axis else np.array(1, np.int64)
+    return np.asarray(reduce(np.multiply.outer, per_axis, np.ones((), np.int64)))
 
 
 def _all(table: Taps, shape: tuple[int, ...]) -> Array:
@@ -61,10 +61,10 @@ def _all(table: Taps, shape: tuple[int, ...]) -> Array:
 
 
 def _nonzero(table: Taps, shape: tuple[int, ...]) -> Array:
-    live = np.count_nonzero(table.weight, axis=-1).astype(np.int64)  # [*classes, Cin]
+    live: Array = np.count_nonzero(table.weight, axis=-1).astype(np.int64)  # [*classes, Cin]
     for axis, size in zip(table.axes, shape[1:], strict=True):
         live = np.tensordot(live, axis.pairs_of_source(size), axes=(0, 0))
-    return live.reshape(shape)
+    return np.asarray(live.reshape(shape), np.int64)
 
 
 def _paths(table: Taps, shape: tuple[int, ...]) -> Array:
@@ -79,7 +79,8 @@ def _paths(table: Taps, shape: tuple[int, ...]) -> Array:
 class Counts:
     """What a run executed. uint64, per step; additive over samples.
 
-    events: population -> [T]; synops, synops_nonzero, synops_paths: projection name -> [T]; macs: projection name -> int.
+    events: population -> [T]; synops, synops_nonzero, synops_paths: projection name -> [T]; macs: projection name ->
+    int.
     """
 
     timesteps: int

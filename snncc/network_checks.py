@@ -104,9 +104,10 @@ def _projection(network: Network, projection: Projection) -> None:
     if any(isinstance(route, Upsample) for route in split(projection.routing, pre.shape)[0]):
         _fail(network, "upsampling before a reshape or a slice of channels", projection)
     shift = projection.synapse.shift
-    if shift is not None:
-        if shift.dtype.kind != "i" or shift.shape != post.shape[:1] or np.abs(shift).max() > MAX_SHIFT:
-            _fail(network, f"shift must be {post.channels} integers within +-{MAX_SHIFT}", projection)
+    if shift is not None and (
+        shift.dtype.kind != "i" or shift.shape != post.shape[:1] or np.abs(shift).max() > MAX_SHIFT
+    ):
+        _fail(network, f"shift must be {post.channels} integers within +-{MAX_SHIFT}", projection)
     if not np.all(np.isfinite(projection.synapse.weight)):
         _fail(network, "a weight is NaN or infinite", projection)
 

@@ -145,7 +145,8 @@ def parse_pipeline(text: str) -> list[tuple[str, dict[str, str]]]:
         match = _ENTRY.match(text, position)
         if match is None:
             raise OptionError(
-                f"cannot read the pipeline at {text[position:position + 30]!r}", remedy="form: pass-a,pass-b{option=value}"
+                f"cannot read the pipeline at {text[position : position + 30]!r}",
+                remedy="form: pass-a,pass-b{option=value}",
             )
         options: dict[str, str] = {}
         for item in filter(None, (o.strip() for o in (match[2] or "").split(","))):

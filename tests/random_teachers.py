@@ -113,7 +113,7 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         return [draw(st.integers(low, high)) for _ in range(rank)]
 
     def conv(x: str) -> str:
-        group = draw(st.sampled_from([1, 1, 1, build.shapes[x][0]]))
+        group: int = draw(st.sampled_from([1, 1, 1, build.shapes[x][0]]))
         cout = draw(st.sampled_from([2, 4])) * group
         kernel, stride = each(1, 3), each(1, 2)
         dilation = each(1, 2) if draw(st.booleans()) else [1] * rank
@@ -143,23 +143,22 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         elif kind == "up-linear" and max(spatial) < 10:
             up = build.conv_transpose(x, 3, [2] * rank, [2] * rank, [0] * 2 * rank, [0] * rank, 1)
             assert up is not None
-            k = draw(st.sampled_from([1, 3]))
-            made = build.conv(up, 4, [k] * rank, ones, ones, [k // 2] * 2 * rank, 1)
+            width = draw(st.sampled_from([1, 3]))
+            made = build.conv(up, 4, [width] * rank, ones, ones, [width // 2] * 2 * rank, 1)
             x = build.relu(made or up)
         elif kind == "up-general" and max(spatial) < 10:
             stride = each(1, 2)
             extra = [draw(st.integers(0, s - 1)) for s in stride]
             group = draw(st.sampled_from([1, channels]))
-            up = build.conv_transpose(x, 2 * group, each(1, 3), stride, [0] * 2 * rank, extra, group)
-            x = build.relu(up or x)
+            x = build.relu(build.conv_transpose(x, 2 * group, each(1, 3), stride, [0] * 2 * rank, extra, group) or x)
         elif kind == "concat":
             side = build.relu(build.conv(x, 2, [1] * rank, ones, ones, [0] * 2 * rank, 1) or x)
             x = build.node("Concat", [x, side], (channels + build.shapes[side][0], *spatial), axis=1)
             x = build.relu(conv(x)) if draw(st.booleans()) else (build.pool("MaxPool", x, [2] + [1] * (rank - 1), ones,
                                                                             [0] * 2 * rank) or x)
         elif kind == "residual":
-            side = build.conv(x, channels, [3] * rank, ones, ones, [1] * 2 * rank, 1)
-            x = build.relu(build.node("Add", [side or x, x], build.shapes[x]))
+            side = build.conv(x, channels, [3] * rank, ones, ones, [1] * 2 * rank, 1) or x
+            x = build.relu(build.node("Add", [side, x], build.shapes[x]))
         else:
             x = build.relu(conv(x))
     channels, *spatial = build.shapes[x]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from snncc.errors import DataError, OptionError
 from snncc.graph import Array
 from snncc.network import Network, Population
 from snncc.neurons import Linear, Readout, Rectifier
-from snncc.pipeline import Context
+from snncc.pipeline import Context, Level
 from snncc.synapses.routing import apply_all
 
 BINS = 4096
-QUANTILES = tuple(float(q) for q in np.r_[np.linspace(0, 90, 19), np.linspace(91, 99, 9), 99.5, 99.7, 99.9, 99.95, 99.99, 100])
+QUANTILES = (*map(float, range(0, 90, 5)), *map(float, range(90, 100)), 99.5, 99.7, 99.9, 99.95, 99.99, 100.0)
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,13 @@ class Calibrate:
     per: str = "channel"
 
     name: ClassVar[str] = "calibrate"
-    level: ClassVar[Literal["network"]] = "network"
+    level: ClassVar[Level] = "network"
     requires: ClassVar[tuple[Callable[[Network], None], ...]] = ()
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def __post_init__(self) -> None:
-        for key, value, known in (("method", self.method, ("percentile", "max")), ("per", self.per, ("layer", "channel"))):
+        methods, scopes = ("percentile", "max"), ("layer", "channel")
+        for key, value, known in (("method", self.method, methods), ("per", self.per, scopes)):
             if value not in known:
                 raise OptionError(f"calibrate: {key}={value!r} is not one of {', '.join(known)}")
         if not 0 < self.q <= 100:
@@ -51,9 +52,7 @@ class Calibrate:
         quantiles: dict[str, Any] = {}
         for population in network.populations:
             name = population.name
-            if population.is_encoder:
-                units[name] = np.ones(population.channels)
-            elif isinstance(population.kind, Readout):
+            if population.is_encoder or isinstance(population.kind, Readout):
                 units[name] = np.ones(population.channels)
             elif name in watched:
                 units[name] = self._unit(top[name], histograms.get(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Linear, MaxGate, Neuron, Readout, Rectifier, Signed
 from snncc.passes.network.calibrate import routed_unit
-from snncc.pipeline import Context
+from snncc.pipeline import Context, Level
 
 
 def calibrated(network: Network) -> None:
@@ -37,7 +37,7 @@ class Neurons:
     encoder: str = "constant"
 
     name: ClassVar[str] = "neurons"
-    level: ClassVar[Literal["network"]] = "network"
+    level: ClassVar[Level] = "network"
     requires: ClassVar[tuple[Callable[[Network], None], ...]] = (calibrated,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 

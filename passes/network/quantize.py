@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from snncc.errors import OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Neuron, Readout, Signed
-from snncc.pipeline import Context
+from snncc.pipeline import Context, Level
 from snncc.synapses import Diagonal
 
 EXACT = 1 << 24  # float32 sums of integers below this are exact in any order
@@ -43,7 +43,7 @@ class Quantize:
     bits: int = 8
 
     name: ClassVar[str] = "quantize"
-    level: ClassVar[Literal["network"]] = "network"
+    level: ClassVar[Level] = "network"
     requires: ClassVar[tuple[Callable[[Network], None], ...]] = (has_neurons,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import zipfile
@@ -14,23 +15,31 @@ from typing import Any, Self
 
 import numpy as np
 
+from snncc.errors import FormatError
 from snncc.graph import Array
+
+REMEDY = "name a folder that exists, may be written to and has space left"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, with the same suffixes, that takes the place of `path` at the end."""
-    handle, name = tempfile.mkstemp(prefix=".snncc-", suffix=f"-{path.name}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """A temporary path in the same folder, with the same suffixes, that takes the place of `path` at the end.
+
+    Raises:
+        FormatError: it cannot be written; an older file at `path` stays whole.
+    """
+    temporary = path.with_name(f".snncc-{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as fault:
+        raise _unwritten(path, fault) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _unwritten(path: Path, fault: OSError) -> FormatError:
+    return FormatError(f"cannot write the file: {fault.strerror or fault}", file=str(path), remedy=REMEDY)
 
 
 def write_json(path: Path, report: Any) -> None:
@@ -82,13 +91,16 @@ class SpikeWriter:
 
     def add(self, spikes: Mapping[str, Array]) -> None:
         """One sample: population -> int8 [T, *shape]."""
-        if self._folder is None:
+        if self._path is None:
             return
         self._samples += 1
-        for name, train in spikes.items():
-            self._shapes.setdefault(name, train.shape)
-            with self._raw(name).open("ab") as file:
-                file.write(np.ascontiguousarray(train, np.int8).tobytes())
+        try:
+            for name, train in spikes.items():
+                self._shapes.setdefault(name, train.shape)
+                with self._raw(name).open("ab") as file:
+                    file.write(np.ascontiguousarray(train, np.int8).tobytes())
+        except OSError as fault:
+            raise _unwritten(self._path, fault) from None
 
     def finish(self) -> None:
         """Write the .npz: population -> int8 [samples, T, *shape]."""

@@ -55,7 +55,7 @@ def error_block(debug: bool) -> Iterator[None]:
         _fail(error, error.exit_code, debug)
     except OSError as error:
         where = error.filename2 or error.filename
-        remedy = "no file was replaced; name another place, or free some space"
+        remedy = "no file is half-written; is the place writable, and is there space left?"
         fault = OptionError(f"{error.strerror or error}", file=str(where or "") or None, remedy=remedy)
         _fail(fault, 2, debug, error)
     except MemoryError as error:

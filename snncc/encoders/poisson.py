@@ -115,12 +115,12 @@ Poisson <inverse> (x, T, seed) => (spikes)
     def threshold(self, x: Array) -> Array:
         """p * 2^24 as uint32, shape of x."""
         p = np.clip(x.astype(np.float32) * self._inverse, np.float32(0), np.float32(1))
-        return np.floor(p * np.float32(1 << _BITS)).astype(np.uint32)
+        return np.asarray(np.floor(p * np.float32(1 << _BITS)), np.uint32)
 
     def encode(self, x: Array, step: int = 1, seed: int = 0) -> Array:
         key = mix(np.array([(seed * 0x9E3779B9 + step) & 0xFFFFFFFF], np.uint32))
         u = mix(key + np.arange(x.size, dtype=np.uint32)) >> np.uint32(32 - _BITS)
-        return (u.reshape(x.shape) < self.threshold(x)).astype(np.int8)
+        return np.asarray(u.reshape(x.shape) < self.threshold(x), np.int8)
 
     def clipped(self, x: Array) -> int:
         return int(np.count_nonzero((x < 0) | (x > self.top)))

@@ -27,13 +27,14 @@ def apply(synapse: Synapse, x: Array) -> Array:
         if not all(len(o) for o in reached):
             continue
         inputs = [t[o, j] for t, o, j in zip(tables, reached, k, strict=True)]
-        region = source[np.ix_(range(groups), range(cin), *inputs)]
+        region = source[np.ix_(np.arange(groups), np.arange(cin), *inputs)]
         sums = np.matmul(np.swapaxes(grouped[k], 1, 2), region.reshape(groups, cin, -1))
-        out[np.ix_(range(groups), range(cout), *reached)] += sums.reshape(groups, cout, *(len(o) for o in reached))
+        met = np.ix_(np.arange(groups), np.arange(cout), *reached)
+        out[met] += sums.reshape(groups, cout, *(len(o) for o in reached))
     return out.reshape(groups * cout, *shape[1:])
 
 
 def pairs(synapse: Synapse, shape: tuple[int, ...]) -> int:
     """Synapses of an unrouted projection from a population of `shape`."""
-    cin_cout = shape[0] * synapse.kernel_weights(len(shape) - 1).shape[-1]
+    cin_cout: int = shape[0] * synapse.kernel_weights(len(shape) - 1).shape[-1]
     return cin_cout * prod(int(np.count_nonzero(synapse.taps(a, n) >= 0)) for a, n in enumerate(shape[1:]))

@@ -13,7 +13,7 @@ from snncc.synapses.base import Synapse
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(Synapse):
-    """weight [Cin, Cout / groups, *kernel]; output o meets input i through k where i * stride + k * dilation - pad = o."""
+    """weight [Cin, Cout / groups, *kernel]; input i meets o = i * stride + k * dilation - pad through kernel index k."""
 
     weight: Array
     stride: tuple[int, ...]
@@ -32,13 +32,8 @@ class ConvTranspose(Synapse):
     def _size(self, axis: int, size: int) -> int:
         rank = len(self.stride)
         reach = self.dilation[axis] * (self.weight.shape[2 + axis] - 1) + 1
-        return (
-            self.stride[axis] * (size - 1)
-            + self.output_padding[axis]
-            + reach
-            - self.pads[axis]
-            - self.pads[rank + axis]
-        )
+        full: int = self.stride[axis] * (size - 1) + self.output_padding[axis] + reach
+        return full - self.pads[axis] - self.pads[rank + axis]
 
     def shape(self, pre: tuple[int, ...]) -> tuple[int, ...]:
         return (self.weight.shape[1] * self.group, *(self._size(a, n) for a, n in enumerate(pre[1:])))

@@ -82,7 +82,8 @@ class Slice(Route):
         return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     def apply(self, x: Array, rank: int) -> Array:
-        return x[(..., *(slice(a, b) for a, b in zip(self.start, self.stop, strict=True)))]
+        index: tuple[Any, ...] = (..., *(slice(a, b) for a, b in zip(self.start, self.stop, strict=True)))
+        return np.asarray(x[index])
 
     def along(self, axis: int, source: Array) -> Array | None:
         return source[self.start[axis + 1] : self.stop[axis + 1]]
