@@ -7,9 +7,8 @@ The first line names the passes: `// RUN: fold-batchnorm,fold-affine`. Weights a
 import ast
 from pathlib import Path
 
-import pytest
-
 import numpy as np
+import pytest
 
 from snncc.graph import Graph
 from snncc.ingest import ingest

@@ -13,7 +13,7 @@ from snncc.synapses.base import Synapse
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose(Synapse):
-    """weight [Cin, Cout / groups, *kernel]; input i meets o = i * stride + k * dilation - pad through kernel index k."""
+    """weight [Cin, Cout / groups, *kernel]; input i meets o = i * stride + k * dilation - pad through index k."""
 
     weight: Array
     stride: tuple[int, ...]
