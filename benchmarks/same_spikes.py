@@ -50,8 +50,8 @@ def main(volumes: int, steps: int, neuron: str, work: Path, out: Path) -> None:
     lines = [
         "# The same spikes on every engine",
         "",
-        f"Made by `python -m benchmarks.same_spikes`: {volumes} test volumes, T = {steps}, {neuron} neurons, int8; fast "
-        "engine and onnxruntime against the reference, every population, step and neuron.",
+        f"Made by `python -m benchmarks.same_spikes`: {volumes} test volumes, T = {steps}, {neuron} neurons, int8; "
+        "fast engine and onnxruntime against the reference, every population, step and neuron.",
         "",
         "| network | volume | spikes | differing spikes | differing outputs | samples with differing counts |",
         "|---|---|---|---|---|---|",

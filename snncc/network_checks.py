@@ -13,6 +13,7 @@ from snncc.network import Network, Population, Projection
 from snncc.network_text import network_lines
 from snncc.synapses import Window
 from snncc.synapses.routing import Pad, Slice, Upsample, split
+from snncc.verify import verify_graph
 
 AROUND = 3  # lines shown before and after a faulty one
 MAX_SHIFT = 126  # 2^shift is a normal float32
@@ -200,8 +201,6 @@ def _whole(array: Array) -> bool:
 
 
 def _analog_parts(network: Network) -> None:
-    from snncc.verify import verify_graph  # which gives out verify_network, too
-
     for graph in (network.prologue, network.epilogue):
         if graph is not None:
             verify_graph(graph)

@@ -12,6 +12,7 @@ from snncc.graph import Array, Graph
 from snncc.network import Network, Population, Projection
 from snncc.synapses import Pool, Window
 from snncc.synapses.routing import Route
+from snncc.text import graph_text
 
 Line = tuple[str, Population | Projection | None]  # the text and what it tells of
 
@@ -52,8 +53,6 @@ def _header(network: Network) -> list[str]:
 def _graph_lines(title: str, graph: Graph | None) -> list[Line]:
     if graph is None:
         return []
-    from snncc.text import graph_text  # which gives out network_text, too
-
     return [(f"{title}:", None), *((f"  {text}", None) for text in graph_text(graph).splitlines())]
 
 

@@ -12,14 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
+
 from snncc.errors import OptionError, PassError, SnnccError
 from snncc.graph import Array, Graph
 from snncc.network import Network
-from snncc.verify import verify_graph, verify_network
+from snncc.network_checks import verify_network
+from snncc.verify import verify_graph
 
 IR = Graph | Network
 Level = Literal["graph", "lower", "network"]
 Feeds = Mapping[str, Array]
+GUARD = 1e-5  # of the largest output: what an exact rewrite may change by rounding
 Action = Literal["lowered", "folded", "analog", "refused", "skipped"]
 
 
@@ -115,6 +119,8 @@ def run_pipeline(
             verify_network(after) if isinstance(after, Network) else verify_graph(after)
             for check in step.ensures:
                 check(after)
+            if isinstance(ir, Graph) and isinstance(after, Graph) and after is not ir:
+                _guard(step, ir, after, context)
         except SnnccError:
             raise
         except Exception as fault:
@@ -127,6 +133,25 @@ def run_pipeline(
             observer(Step(step, ir, after, time.perf_counter() - began))
         ir = after
     return ir
+
+
+def _guard(step: Pass, before: Graph, after: Graph, context: Context) -> None:
+    """A graph pass must not change what the teacher computes, unless it says so (`approximate = True`).
+
+    Compared on the first calibration sample, if there is one: within GUARD of the largest output.
+    """
+    feeds = next(context.samples(), None) if context.samples and context.evaluate else None
+    if feeds is None or context.evaluate is None or getattr(step, "approximate", False):
+        return
+    want, found = (context.evaluate(graph, feeds, graph.outputs) for graph in (before, after))
+    for name in before.outputs:
+        error, top = float(np.abs(found[name] - want[name]).max()), float(np.abs(want[name]).max())
+        if not error <= GUARD * max(top, 1.0):
+            raise PassError(
+                f"the pass {step.name} changed the teacher's output by {error:.3g}",
+                node=name,
+                remedy="mend the pass; one that approximates on purpose declares `approximate = True`",
+            )
 
 
 _ENTRY = re.compile(r"\s*([^,{}\s]+)\s*(?:\{([^{}]*)\})?\s*(,|$)")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from snncc.graph import Array, Graph, Node
-from snncc.network_text import network_text as network_text
 from snncc.onnx_attributes import defaults
 
 SHOWN = 4  # vectors of at most so many numbers are printed by value

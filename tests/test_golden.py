@@ -13,11 +13,12 @@ import pytest
 from snncc.graph import Graph
 from snncc.ingest import ingest
 from snncc.network import Network
+from snncc.network_text import network_text
 from snncc.passes import BUILTIN
 from snncc.pipeline import Context, parse_pipeline, run_pipeline
 from snncc.plugins import registry
 from snncc.runtime.host import run_graph
-from snncc.text import graph_text, network_text
+from snncc.text import graph_text
 from snncc.verify import verify_graph
 from tests.onnx_models import model
 

@@ -30,7 +30,7 @@ from snncc.runtime.reference import ReferenceEngine
 from snncc.runtime.trace import Trace
 from snncc.synapses import KINDS as SYNAPSES
 from snncc.synapses.routing import KINDS as ROUTES
-from snncc.verify import verify_network
+from snncc.network_checks import verify_network
 from tests.file_networks import NETWORKS, STEPS, i32, relays, skips
 
 every = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
