@@ -20,6 +20,7 @@ from snncc.encoders import KINDS as ENCODERS
 from snncc.errors import FormatError
 from snncc.graph import Array
 from snncc.network import Network
+from snncc.network_checks import verify_network
 from snncc.network_text import network_text
 from snncc.neurons import KINDS as NEURONS
 from snncc.neurons import Readout, Rectifier
@@ -30,7 +31,6 @@ from snncc.runtime.reference import ReferenceEngine
 from snncc.runtime.trace import Trace
 from snncc.synapses import KINDS as SYNAPSES
 from snncc.synapses.routing import KINDS as ROUTES
-from snncc.network_checks import verify_network
 from tests.file_networks import NETWORKS, STEPS, i32, relays, skips
 
 every = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
