@@ -7,6 +7,8 @@ plus a bias; a term is one population's spikes, routed, through at most one syna
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
+from math import prod
 
 import numpy as np
 
@@ -14,19 +16,23 @@ from snncc.graph import Array
 from snncc.passes.compose import compose
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Synapse
 from snncc.synapses.apply import apply
-from snncc.synapses.routing import Pad, Reshape, Route, Slice, Upsample
+from snncc.synapses.routing import Reshape, Route, Slice, Upsample
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """routed: shape of the source's spikes after routing, which the synapse reads."""
+    """shape: of the source; `routed`: of its spikes after routing, which the synapse reads."""
 
     source: str
-    routed: Shape
+    shape: Shape
     routing: tuple[Route, ...] = ()
     synapse: Synapse | None = None
+
+    @property
+    def routed(self) -> Shape:
+        return reduce(lambda shape, route: route.shape(shape), self.routing, self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,14 @@ class Block:
 
 
 Form = tuple[Block, ...]
+
+
+def named(value: str, form: Form) -> Form:
+    """The form of a graph value, each block knowing which channels of it it is, so that it can be calibrated."""
+    if len(form) == 1:
+        return (replace(form[0], value=value),)
+    cuts = [int(c) for c in np.cumsum([0, *(b.shape[0] for b in form)])]
+    return tuple(replace(b, value=f"{value}[{i}:{j}]") for b, i, j in zip(form, cuts, cuts[1:], strict=False))
 
 
 def bias_map(block: Block) -> Array | None:
@@ -74,10 +88,7 @@ def through(block: Block, synapse: Synapse) -> Block | None:
         found = compose(term.synapse, synapse, term.routed)
         if found is None:
             return None
-        routed = term.routed
-        for route in found[0]:
-            routed = route.shape(routed)
-        terms.append(Term(term.source, routed, term.routing + found[0], found[1]))
+        terms.append(replace(term, routing=term.routing + found[0], synapse=found[1]))
     bias = bias_map(block)
     return Block(synapse.shape(block.shape), tuple(terms), None if bias is None else simplest(apply(synapse, bias)))
 
@@ -91,6 +102,28 @@ def routed(block: Block, route: Route) -> Block | None:
     bias = bias_map(block)
     after = None if bias is None else simplest(route.apply(bias, len(block.shape)))
     return Block(route.shape(block.shape), terms, after)
+
+
+def fitted(blocks: Form, route: Route | None, target: Shape | None) -> list[tuple[Block, Route]] | None:
+    """The blocks of a value that `route` leaves, each with its part of it; or of a reshape to `target`. None where a
+    concatenation would be rearranged."""
+    if route is None:
+        assert target is not None
+        if len(blocks) == 1:
+            return [(blocks[0], Reshape(target))]
+        return [(b, Reshape((prod(b.shape),))) for b in blocks] if len(target) == 1 else None
+    if not isinstance(route, Slice):
+        return [(b, route) for b in blocks]
+    out: list[tuple[Block, Route]] = []
+    first = 0
+    for block in blocks:
+        start, stop = max(route.start[0] - first, 0), min(route.stop[0] - first, block.shape[0])
+        first += block.shape[0]
+        ones = (1,) * (len(block.shape) - len(route.start))  # (C, 1, ...) stands for (C,)
+        if start < stop:
+            part = Slice((start, *route.start[1:], *(0 for _ in ones)), (stop, *route.stop[1:], *ones))
+            out.append((block, part))
+    return out
 
 
 def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
@@ -111,7 +144,41 @@ def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
         return None
     if isinstance(route, Slice) and isinstance(synapse, Conv):
         here = Slice((0, *route.start[1:]), (term.routed[0], *route.stop[1:]))
-    return Term(term.source, here.shape(term.routed), (*term.routing, here), synapse)
+    elif isinstance(route, Slice) and not route.takes_all_channels(shape[0]):
+        return replace(term, routing=_slice_last(term, route), synapse=synapse)
+    return replace(term, routing=(*term.routing, here), synapse=synapse)
+
+
+def _slice_last(term: Term, route: Slice) -> tuple[Route, ...]:
+    """The term's routing, then `route`, its channels taken before the first upsampling (see `routing.split`)."""
+    cut = next((k for k, r in enumerate(term.routing) if isinstance(r, Upsample)), len(term.routing))
+    if cut == len(term.routing):
+        return (*term.routing, route)
+    channels = route.stop[0] - route.start[0]
+    _, *spatial = replace(term, routing=term.routing[:cut]).routed
+    chosen = Slice((route.start[0], *(0 for _ in spatial)), (route.stop[0], *spatial))
+    later = [
+        Slice((0, *r.start[1:]), (channels, *r.stop[1:])) if isinstance(r, Slice) else r
+        for r in (*term.routing[cut:], route)
+    ]
+    return (*term.routing[:cut], chosen, *later)
+
+
+def lifted(block: Block, rank: int) -> Block | None:
+    """A flat block (C, 1, ...) with `rank` dimensions, or None where its synapses cannot be written so."""
+    ones, terms = (1,) * (rank - 1), []
+    for term in block.terms:
+        synapse = term.synapse
+        if not (synapse is None or isinstance(synapse, Dense | Diagonal)) or any(
+            isinstance(r, Upsample) for r in term.routing
+        ):
+            return None
+        if isinstance(synapse, Dense):
+            weight = synapse.weight.reshape(*synapse.weight.shape, *ones)
+            synapse = Conv(weight, ones, ones, (0,) * 2 * len(ones))
+        terms.append(replace(term, routing=(*term.routing, Reshape((term.routed[0], *ones))), synapse=synapse))
+    bias = None if block.bias is None else block.bias.reshape(-1)
+    return replace(block, shape=(block.shape[0], *ones), terms=tuple(terms), bias=bias)
 
 
 def _rows(synapse: Synapse, rows: slice) -> Synapse | None:
@@ -186,6 +253,3 @@ def cut_alike(a: Form, b: Form) -> list[tuple[Block, Block]] | None:
 def _channels(block: Block, start: int, stop: int) -> Block | None:
     zeros = (0,) * (len(block.shape) - 1)
     return routed(block, Slice((start, *zeros), (stop, *block.shape[1:])))
-
-
-__all__ = ["Block", "Form", "Pad", "Term", "added", "bias_map", "cut_alike", "routed", "scaled", "shifted", "through"]

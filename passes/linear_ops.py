@@ -31,7 +31,10 @@ ADVICE = {
     "AveragePool": "use count_include_pad and no ceil_mode",
     "MaxPool": "use a MaxPool without ceil_mode whose padding is smaller than its kernel",
     "Concat": "concatenate along channels",
+    "Conv": "let each of its groups read from one branch of the concatenation",
     "Pad": "pad with zeros",
+    "Split": "slice the channels instead",
+    "Sum": "add two values at a time",
 }
 
 
@@ -116,8 +119,8 @@ def average_pool(graph: Graph, node: Node, shape: tuple[int, ...]) -> Pool | str
     return pool
 
 
-def max_pool_window(graph: Graph, node: Node) -> Window:
-    """The windows; ceil_mode becomes padding after the end, which never wins."""
+def max_pool_window(graph: Graph, node: Node) -> Window | str:
+    """The windows, or why there are none; ceil_mode becomes padding after the end, which never wins."""
     rank = len(graph.shape(node.output)) - 2
     kernel, stride = _ints(node, "kernel_shape", rank, 1), _ints(node, "strides", rank, 1)
     pads, dilation = list(_ints(node, "pads", 2 * rank, 0)), _ints(node, "dilations", rank, 1)
@@ -126,7 +129,14 @@ def max_pool_window(graph: Graph, node: Node) -> Window:
         reach = (outputs[axis] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
         if reach > sizes[axis] + pads[axis] + pads[rank + axis]:
             pads[rank + axis] = reach - sizes[axis] - pads[axis]
-    return Window(np.ones(1, np.float32), kernel, stride, tuple(pads), dilation)
+    window = Window(np.ones(1, np.float32), kernel, stride, tuple(pads), dilation)
+    for axis, size in enumerate(sizes):
+        last = (outputs[axis] - 1) * stride[axis] - pads[axis]
+        if last >= size or not (window.taps(axis, size) >= 0).any(1).all():
+            return "max pooling with a window that lies wholly in the padding"
+        if max(pads[axis], pads[rank + axis]) >= kernel[axis]:  # onnxruntime refuses it
+            return "max pooling whose padding, or overhang by ceil_mode, is not smaller than its kernel"
+    return window
 
 
 def reshape_target(graph: Graph, node: Node) -> tuple[int, ...] | None:

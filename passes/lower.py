@@ -14,7 +14,21 @@ from snncc.errors import UnsupportedError
 from snncc.graph import Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
 from snncc.neurons import Linear, MaxGate, Neuron, Readout, Rectifier
-from snncc.passes.forms import Block, Form, Term, added, cut_alike, routed, scaled, shifted, through
+from snncc.passes.forms import (
+    Block,
+    Form,
+    Term,
+    added,
+    cut_alike,
+    fitted,
+    lifted,
+    named,
+    routed,
+    scaled,
+    shifted,
+    simplest,
+    through,
+)
 from snncc.passes.linear_ops import (
     ADVICE,
     affine_constant,
@@ -28,7 +42,6 @@ from snncc.passes.linear_ops import (
 )
 from snncc.pipeline import Context, Level
 from snncc.synapses import Diagonal, Synapse
-from snncc.synapses.routing import Reshape, Route
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 POOLS = ("AveragePool", "GlobalAveragePool")
@@ -74,7 +87,7 @@ class _Lowering:
         for node in self.graph.nodes:
             self._visit(node)
         for value in self.graph.outputs:
-            if value not in self.after:
+            if value not in self.after and value not in self.analog:
                 self._read_out(value)
         encoders = [p for p in self.populations.values() if p.is_encoder]
         others = [p for p in self.populations.values() if not p.is_encoder]
@@ -83,7 +96,7 @@ class _Lowering:
             self.graph.outputs,
             (*encoders, *others),
             tuple(self.projections),
-            self._analog_part(self.prologue, [p.value for p in encoders if p.value not in self.graph.inputs]),
+            self._analog_part(self.prologue, [*(p.value for p in encoders), *self.graph.outputs]),
             self._analog_part(self.epilogue, list(self.graph.outputs)),
         )
 
@@ -105,7 +118,7 @@ class _Lowering:
         inputs = tuple(v for v in read if v not in self.graph.weights)
         types = {v: t for v, t in self.graph.types.items() if v in made or v in inputs}
         weights = {v: w for v, w in self.graph.weights.items() if any(v in n.inputs for n in nodes)}
-        kept = tuple(v for v in dict.fromkeys(outputs) if v in made or v in inputs)
+        kept = tuple(v for v in dict.fromkeys(outputs) if v in made)
         if nodes is self.prologue:  # the epilogue may read prologue values too
             kept = tuple(dict.fromkeys((*kept, *(v for n in self.epilogue for v in n.inputs if v in made))))
         return Graph(inputs, kept, tuple(nodes), weights, types)
@@ -138,8 +151,6 @@ class _Lowering:
         if len(form) > 1:
             concat = Node("Concat", tuple(names), (joined,), {"axis": 1})
             self.epilogue.insert(len(self.epilogue) - (joined != value), concat)
-        if names != [value]:
-            self.after.add(value)
         for name, block in zip(names, form, strict=True):
             readout = Readout(np.ones(block.shape[0], np.float32), integer=False)
             self._population(replace(block, value=name), readout, f"{name}.readout")
@@ -174,9 +185,11 @@ class _Lowering:
         return name
 
     def _form(self, value: str) -> Form:
-        """The form of a value; an analog value becomes its encoder's current."""
+        """The form of a value; an analog value becomes its encoder's current, a constant a bias."""
         if value not in self.forms:
             shape = self.graph.shape(value)[1:]
+            if value in self.graph.weights:
+                return (Block(shape, (), simplest(self.graph.weights[value][0].astype(np.float64)), value),)
             name = self._name(value)
             self.populations[name] = Population(name, shape, Constant(), None, None, value, ())
             self.forms[value] = (Block(shape, (Term(name, shape),), None, value),)
@@ -222,6 +235,9 @@ class _Lowering:
         )
 
     def _handler(self, node: Node) -> Callable[[Node], Form] | None:
+        data = [v for v in node.inputs if v and v not in self.graph.weights]
+        if any(len(s) < 2 or s[0] != 1 for s in map(self.graph.shape, (*data, node.output))):
+            return None
         if node.op in WEIGHTED and not all(v in self.graph.weights for v in node.inputs[1:] if v):
             return None
         if node.op in ("Add", "Sub", "Mul", "Div"):
@@ -239,26 +255,21 @@ class _Lowering:
             "AveragePool": self._average, "GlobalAveragePool": self._average,
             "Relu": self._relu, "MaxPool": self._max_pool, "Concat": self._concat,
             "Resize": self._route, "Pad": self._route, "Reshape": self._route, "Slice": self._route,
-        }.get(node.op) if not (node.op == "Concat" and node.attrs.get("axis") != 1) else None
+        }.get(node.op) if node.op != "Concat" or node.attrs["axis"] % len(self.graph.shape(node.output)) == 1 else None
 
     def _refusal(self, node: Node, why: str) -> UnsupportedError:
         self.context.note(node.label, "refused", why)
         return UnsupportedError(why, node=node.label, remedy=ADVICE.get(node.op, "replace it by supported operators"))
 
-    def _single(self, value: str, form: Form) -> Form:
-        """The form of a graph value, each block knowing which channels of it it is, so that it can be calibrated."""
-        if len(form) == 1:
-            return (replace(form[0], value=value),)
-        cuts = [int(c) for c in np.cumsum([0, *(b.shape[0] for b in form)])]
-        return tuple(replace(b, value=f"{value}[{i}:{j}]") for b, i, j in zip(form, cuts, cuts[1:], strict=False))
-
     def _relu(self, node: Node) -> Form:
         self.context.note(node.label, "lowered", "a spiking population")
-        blocks = self._single(node.output, self._form(node.inputs[0]))
+        blocks = named(node.output, self._form(node.inputs[0]))
         return tuple(self._population(b, Rectifier(), node.output, node.origin) for b in blocks)
 
     def _max_pool(self, node: Node) -> Form:
         window = max_pool_window(self.graph, node)
+        if isinstance(window, str):
+            raise self._refusal(node, window)
         out: list[Block] = []
         for block in self._form(node.inputs[0]):
             if block.spikes is None:
@@ -273,14 +284,12 @@ class _Lowering:
             self.populations[name] = Population(name, shape, MaxGate(), None, None, "", node.origin)
             out.append(Block(shape, (Term(name, shape),)))
         self.context.note(node.label, "lowered", "an exact spiking gate: maximum of running counts")
-        return self._single(node.output, tuple(out))
+        return named(node.output, tuple(out))
 
     def _weighted(self, node: Node) -> Form:
         blocks = self._form(node.inputs[0])
-        if node.op == "Gemm" and blocks[0].shape[1:]:
+        if node.op == "Gemm":
             synapse, bias = dense(self.graph, node, spatial=len(blocks[0].shape) - 1)
-        elif node.op == "Gemm":
-            synapse, bias = dense(self.graph, node, spatial=0)
         else:
             synapse, bias = convolution(self.graph, node)
         parts = slice_weights(synapse, [b.shape[0] for b in blocks])
@@ -295,7 +304,7 @@ class _Lowering:
             for b, i, j in zip(moved, starts, starts[1:], strict=False)
         ]
         self.context.note(node.label, "lowered", f"{sum(len(b.terms) for b in out)} projection(s)")
-        return self._single(node.output, tuple(out))
+        return named(node.output, tuple(out))
 
     def _through(self, block: Block, synapse: Synapse, node: Node, blocks: int) -> Block:
         moved = through(block, synapse)
@@ -319,37 +328,40 @@ class _Lowering:
             assert moved is not None
             out.append(moved)
         self.context.note(node.label, "lowered", "a sum, its factor in the weights")
-        return self._single(node.output, tuple(out))
+        return named(node.output, tuple(out))
 
     def _route(self, node: Node) -> Form:
         blocks = self._form(node.inputs[0])
         target = reshape_target(self.graph, node)
-        if target == (sum(b.shape[0] for b in blocks),) and all(set(b.shape[1:]) <= {1} for b in blocks):
-            self.context.note(node.label, "folded", "(C, 1, ...) already stands for (C,)")
-            return self._single(node.output, blocks)
+        flat = target == (sum(b.shape[0] for b in blocks),) and all(set(b.shape[1:]) <= {1} for b in blocks)
+        if flat or [b.shape for b in blocks] == [target]:  # (C, 1, ...) stands for (C,)
+            self.context.note(node.label, "folded", "the shape it already has")
+            return named(node.output, blocks)
+        moves = fitted(blocks, route_of(self.graph, node), target)
+        if moves is None:
+            raise self._refusal(node, "it rearranges a concatenation")
         out = []
-        for block in blocks:
-            route = self._fit(route_of(self.graph, node), target, block, len(blocks))
-            if route is None:
-                raise self._refusal(node, "it rearranges a concatenation")
+        for block, route in moves:
             moved = routed(block, route)
             if moved is None:
                 moved = routed(self._relay(block, node, f"{node.op} after a linear map"), route)
             assert moved is not None
             out.append(moved)
         self.context.note(node.label, "lowered", "weightless routing")
-        return self._single(node.output, tuple(out))
-
-    def _fit(self, route: Route | None, target: tuple[int, ...] | None, block: Block, blocks: int) -> Route | None:
-        if target is None:
-            return route
-        if blocks == 1:
-            return Reshape(target)
-        return Reshape((int(np.prod(block.shape)),)) if len(target) == 1 else None  # flatten, block by block
+        return named(node.output, tuple(out))
 
     def _concat(self, node: Node) -> Form:
         self.context.note(node.label, "folded", "each branch keeps its own projection")
-        return self._single(node.output, tuple(block for value in node.inputs for block in self._form(value)))
+        blocks = tuple(block for value in node.inputs for block in self._form(value))
+        return named(node.output, self._alike(blocks, node))
+
+    def _alike(self, blocks: Form, node: Node) -> Form:
+        """Where some blocks stand as (C, 1, ...) for (C,), all do."""
+        rank, out = max(len(b.shape) for b in blocks), []
+        for block in blocks:
+            moved = block if len(block.shape) == rank else lifted(block, rank)
+            out.append(moved or lifted(self._relay(block, node, f"{node.op} of different ranks"), rank))
+        return tuple(b for b in out if b is not None)
 
     def _affine(self, node: Node) -> Form:
         found = affine_constant(self.graph, node)
@@ -365,10 +377,12 @@ class _Lowering:
                 block = shifted(block, offset[part])
             out.append(block)
         self.context.note(node.label, "lowered", "a factor of the weights or a bias")
-        return self._single(node.output, tuple(out))
+        return named(node.output, tuple(out))
 
     def _add(self, node: Node) -> Form:
         a, b = (self._form(v) for v in node.inputs)
+        both = self._alike(a + b, node)
+        a, b = both[: len(a)], both[len(a) :]
         pairs = cut_alike(a, b)
         if pairs is None:  # a grouped map cannot give a part of its channels, its spikes can
             a, b = (
@@ -381,4 +395,4 @@ class _Lowering:
         sign = -1.0 if node.op == "Sub" else 1.0
         out = tuple(added(x, scaled(y, np.full(y.shape[0], sign)) if sign < 0 else y) for x, y in pairs)
         self.context.note(node.label, "lowered", "two projections into one population")
-        return self._single(node.output, out)
+        return named(node.output, out)

@@ -55,8 +55,12 @@ def default_pipeline(
 
 
 def _calibrate(text: str, per: str) -> Calibrate:
-    method, _, q = text.partition(":")
+    method, sign, q = text.partition(":")
+    if text == "max":
+        return Calibrate(method=text, per=per)
     try:
-        return Calibrate(method=method, q=float(q), per=per) if q else Calibrate(method=method, per=per)
+        if method != "percentile" or not sign:
+            raise ValueError
+        return Calibrate(q=float(q), per=per)
     except ValueError:
         raise OptionError(f"calibration {text!r} is unknown", remedy="percentile:99.9 or max") from None

@@ -21,6 +21,8 @@ from snncc.ingest import ingest
 from snncc.inputs import checked
 from snncc.network import Network
 from snncc.onnx_file import read, write
+from snncc.onnx_fold import OPSET
+from snncc.onnx_limits import node_label
 from snncc.passes import BUILTIN
 from snncc.passes.recipe import default_pipeline
 from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, run_pipeline
@@ -37,12 +39,14 @@ ENGINES = ("fast", "reference", "onnxruntime")
 
 @dataclass(frozen=True)
 class Plan:
-    """What `compile` is going to do: the teacher's graph, the passes, and the facts for the file."""
+    """What `compile` is going to do: the teacher's graph, the passes, the facts for the file, and notes on those of the
+    teacher's nodes that reading left nothing of."""
 
     graph: Graph
     passes: Sequence[Pass]
     meta: Mapping[str, Any]
     registry: Registry
+    read: Sequence[Note] = ()
 
 
 def plan(
@@ -83,7 +87,7 @@ def plan(
         "pipeline": pipeline_text(steps),
         "versions": versions(snncc.__version__),
     }
-    return Plan(graph, steps, meta, known)
+    return Plan(graph, steps, meta, known, _resolved(source, graph))
 
 
 def compile(
@@ -135,8 +139,10 @@ def execute(
     network = run_pipeline(todo.graph, todo.passes, context, observers)
     if not isinstance(network, Network):
         raise OptionError("the pipeline ends with a teacher graph", remedy="it needs the pass `lower`")
-    report = [[note.node, note.action, note.reason] for note in context.notes]
+    report = [[note.node, note.action, note.reason] for note in _report(todo, context)]
     _check_steps(todo.meta["timesteps"], network)
+    if "precision" not in network.meta:
+        raise OptionError("the pipeline leaves neurons open", remedy="it needs the passes `calibrate` and `neurons`")
     return network.with_meta(**{**todo.meta, **network.meta, "report": report})
 
 
@@ -151,8 +157,33 @@ def conversion(todo: Plan) -> tuple[list[Note], SnnccError | None]:
     except SnnccError as error:
         if error.exit_code != 1:
             raise
-        return context.notes, error
-    return context.notes, None
+        return _report(todo, context, error), error
+    return _report(todo, context), None
+
+
+def _resolved(source: PathLike | onnx.ModelProto, graph: Graph) -> list[Note]:
+    """Notes on the teacher's nodes that are not in its graph."""
+    model = source
+    if not isinstance(model, onnx.ModelProto):
+        model = onnx.load(model, format="protobuf", load_external_data=False)
+    kept = {name for node in graph.nodes for name in node.origin}
+    gone = [node for node in model.graph.node if kept.isdisjoint((node.name, *node.output))]
+    why = f"while reading: a constant, a no-op, unread, or rewritten for opset {OPSET}"
+    return [Note(node_label(node), "folded", why) for node in gone]
+
+
+def _report(todo: Plan, context: Context, refusal: SnnccError | None = None) -> list[Note]:
+    """Every node of the teacher once, with its last action and all reasons."""
+    found: dict[str, Note] = {}
+    for note in (*context.notes, *todo.read):
+        reasons = dict.fromkeys((*(found[note.node].reason.split("; ") if note.node in found else ()), note.reason))
+        found[note.node] = Note(note.node, note.action, "; ".join(reasons))
+    labels = [f"+{label.partition(' ')[2]}+" for label in found]
+    for node in todo.graph.nodes:  # a name in a label stands between + or ends
+        if not any(f"+{name}+" in label for name in node.origin for label in labels):
+            rest = Note(node.label, "skipped", "not looked at: another node is refused")
+            found[node.label] = rest if refusal else Note(node.label, "folded", "no output needs it")
+    return list(found.values())
 
 
 def calibration_stream(data: Any, todo: Plan) -> Stream | None:

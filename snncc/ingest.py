@@ -1,4 +1,4 @@
-"""An untrusted teacher.onnx -> a canonical Graph (research/onnx.md 5.3)."""
+"""An untrusted teacher.onnx -> a canonical Graph."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes | No
     try:
         return _ingest(source, shapes or {})
     except FormatError as error:
+        error.remedy = error.remedy or REEXPORT
         if not isinstance(source, onnx.ModelProto):
             error.at(os.fspath(source))
         raise

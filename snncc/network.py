@@ -6,6 +6,7 @@ current is the sum of its projections plus its bias. Whatever can be built can b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -58,11 +59,8 @@ class Population:
     @property
     def watched(self) -> tuple[str, slice]:
         """The graph value and the channels of it that this population stands for."""
-        name, bracket, part = self.value.partition("[")
-        if not bracket:
-            return name, slice(None)
-        start, _, stop = part.rstrip("]").partition(":")
-        return name, slice(int(start), int(stop))
+        part = re.fullmatch(r"(.*)\[(\d+):(\d+)\]", self.value)
+        return (part[1], slice(int(part[2]), int(part[3]))) if part else (self.value, slice(None))
 
     @property
     def is_encoder(self) -> bool:

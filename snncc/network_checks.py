@@ -211,9 +211,10 @@ def _analog_parts(network: Network) -> None:
     if network.epilogue is not None:
         _known(network, "epilogue", network.epilogue, before | made)
         made |= set(network.epilogue.outputs)
+    made |= before
     for name in network.outputs:
         if name not in made:
-            _fail(network, f"nothing makes the output {name!r}: no readout, no epilogue")
+            _fail(network, f"nothing makes the output {name!r}: no readout, no analog part")
     if not network.outputs or _repeated(network.outputs):
         _fail(network, f"outputs must be there, each once: {network.outputs}")
     _disjoint(network)

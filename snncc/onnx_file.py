@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -38,26 +39,35 @@ def write(network: Network, path: Source) -> None:
 
 
 def write_bytes(content: bytes, path: Source) -> None:
-    """A new file beside `path`, flushed to disk, then moved over it. Raises FormatError."""
+    """Raises FormatError."""
+    with replacing(path) as draft:
+        draft.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Source) -> Iterator[Path]:
+    """A new file beside `path`, with its suffixes; at the end it is flushed to disk and takes the place of `path`.
+
+    Raises:
+        FormatError: it cannot be written; an older file at `path` stays whole.
+    """
     target = Path(os.path.realpath(path))
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    draft = target.with_name(f".snncc-{secrets.token_hex(4)}-{Path(path).name}")
     try:
-        try:
-            with open(draft, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
+        yield draft
+        with open(draft, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, target)
     except OSError as fault:
-        raise FormatError(
-            f"cannot write the file: {fault.strerror or fault}",
-            file=str(path),
-            remedy="name a folder that exists, may be written to and has space left",
-        ) from None
+        raise unwritten(path, fault) from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def unwritten(path: Source, fault: OSError) -> FormatError:
+    remedy = "name a folder that exists, may be written to and has space left"
+    return FormatError(f"cannot write the file: {fault.strerror or fault}", file=str(path), remedy=remedy)
 
 
 def read(path: Source) -> Network:
@@ -76,7 +86,7 @@ def _parse(path: Path) -> onnx.ModelProto:
             raise FormatError("more bytes than an ONNX file can hold")
         content = path.read_bytes()
     except OSError as fault:
-        raise FormatError(f"cannot read the file: {fault.strerror or fault}") from None
+        raise FormatError(f"cannot read the file: {fault.strerror or fault}", remedy="check its path") from None
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)

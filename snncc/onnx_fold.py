@@ -1,6 +1,6 @@
 """Constants and shapes of a checked ONNX model: bind its input dimensions, move to one opset, fold, infer.
 
-Own folder (research/onnx.md 2.3): the ones in existing tools miscompile some graphs and cap nothing.
+A folder of its own: those in existing tools miscompile some graphs and cap nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def bind_dimensions(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]
     known = [value.name for value in inputs]
     for name in shapes:
         if name not in known:
-            raise OptionError(f"--shape {name}: no such input; the model's inputs are {', '.join(known)}")
+            raise OptionError(f"--shape {name}: no such input", remedy=f"the model's inputs are {', '.join(known)}")
     for value in model.graph.input:
         _bind(value, shapes.get(value.name))
     for value in model.graph.output:  # their symbols would contradict what inference now finds
@@ -58,7 +58,9 @@ def _bind(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
             value.type.tensor_type.shape.dim.add()
     dims = value.type.tensor_type.shape.dim
     if given is not None and len(given) != len(dims):
-        raise OptionError(f"--shape {value.name} has {len(given)} dimensions, the input has {len(dims)}")
+        raise OptionError(
+            f"--shape {value.name} has {len(given)} dimensions, the input has {len(dims)}", remedy=f"give {len(dims)}"
+        )
     for axis, dim in enumerate(dims):
         if not dim.HasField("dim_value"):
             if given is not None:
@@ -76,7 +78,8 @@ def _bind(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
             dim.ClearField("dim_param")
             dim.dim_value = size
         if given is not None and dim.dim_value != given[axis]:
-            raise OptionError(f"--shape {value.name}: dimension {axis} is fixed to {dim.dim_value} in the file")
+            fixed = f"dimension {axis} is fixed to {dim.dim_value} in the file"
+            raise OptionError(f"--shape {value.name}: {fixed}", remedy=f"give {dim.dim_value}, or export it open")
         if dim.dim_value < 1:
             raise FormatError(f"dimension {axis} of input {value.name!r} is {dim.dim_value}")
     if len(dims) > 1 and dims[0].dim_value != 1:

@@ -58,7 +58,7 @@ def _parse(path: Path) -> onnx.ModelProto:
             raise FormatError(f"{size} bytes are more than an ONNX file can hold", remedy="save with external data")
         content = path.read_bytes()
     except OSError as error:
-        raise FormatError(f"cannot read the file: {error.strerror or error}") from None
+        raise FormatError(f"cannot read the file: {error.strerror or error}", remedy="check its path") from None
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -79,6 +79,8 @@ def check_structure(model: onnx.ModelProto, path: Path | None) -> None:
         raise FormatError(
             f"opset {opsets or 'missing'} is not one of {OLDEST_OPSET}..{newest}", remedy="export with opset_version=20"
         )
+    if any(function.domain == "ai.snncc" for function in model.functions):
+        raise FormatError("this is a compiled spiking network, not a teacher", remedy="name the trained network")
     if model.functions:
         # 31 functions that call each other twice expand to 2^30 nodes, which hangs every ONNX tool
         raise FormatError(

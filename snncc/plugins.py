@@ -16,6 +16,7 @@ from snncc.pipeline import Pass, build, parse_pipeline, with_options
 
 GROUP = "snncc.passes"
 LEVELS = ("graph", "lower", "network")
+EXAMPLE = "see examples/add_a_pass.py"
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,13 @@ def _from_file(file: Path, name: str) -> type[Pass]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise OptionError(f"importing it failed: {type(error).__name__}: {error}", file=str(file)) from error
+        text = f"importing it failed: {type(error).__name__}: {error}"
+        raise OptionError(text, file=str(file), remedy=EXAMPLE) from error
     if not hasattr(module, name):
-        raise OptionError(f"it has no class {name!r}", file=str(file))
+        raise OptionError(f"it has no class {name!r}", file=str(file), remedy=EXAMPLE)
     kind: type[Pass] = getattr(module, name)
     if fault := _fault(kind):
-        raise OptionError(fault, file=str(file), node=name, remedy="see examples/add_a_pass.py")
+        raise OptionError(fault, file=str(file), node=name, remedy=EXAMPLE)
     return kind
 
 

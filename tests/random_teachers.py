@@ -90,20 +90,25 @@ class Builder:
     def relu(self, x: str) -> str:
         return self.node("Relu", [x], self.shapes[x])
 
-    def model(self, output: str) -> onnx.ModelProto:
+    def model(self, *outputs: str) -> onnx.ModelProto:
+        """With the inputs called x..., and those of `outputs` that are none."""
+
+        def info(name: str) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *self.shapes[name]])
+
+        inputs = [name for name in self.shapes if name.startswith("x")]
+        results = [name for name in dict.fromkeys(outputs) if name not in inputs]
         graph = helper.make_graph(
-            self.nodes,
-            "teacher",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, *self.shapes["x"]])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, *self.shapes[output]])],
-            self.weights,
+            self.nodes, "teacher", [*map(info, inputs)], [*map(info, results)], self.weights
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
 @st.composite
 def teachers(draw: st.DrawFn) -> onnx.ModelProto:
-    """A teacher of two to five layers with a linear, pooled or dense head."""
+    """A teacher of two to five layers, with all that `lower` knows before, between and after them."""
+    if draw(st.integers(0, 5)) == 0:
+        return draw(dense_teachers())
     rank = draw(st.integers(1, 3))
     build = Builder(np.random.default_rng(draw(st.integers(0, 2**16))))
     size = {1: (6, 14), 2: (5, 9), 3: (4, 6)}[rank]
@@ -121,11 +126,29 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         made = build.conv(x, cout, kernel, stride, dilation, pads, group)
         return made or build.conv(x, cout, [1] * rank, [1] * rank, [1] * rank, [0] * 2 * rank, group) or x
 
-    x = build.relu(conv("x"))
+    def slices(x: str) -> str:
+        """A part of the channels, and of the first axis if it is long."""
+        channels, *spatial = build.shapes[x]
+        start = [draw(st.integers(0, channels - 1)), int(spatial[0] > 2)]
+        stop = [draw(st.integers(start[0] + 1, channels)), spatial[0]]
+        ends = [build.constant(np.array(v, np.int64)) for v in (start, stop, [1, 2])]
+        return build.node("Slice", [x, *ends], (stop[0] - start[0], stop[1] - start[1], *spatial[1:]))
+
+    source = "x"
+    start = draw(st.sampled_from(["plain", "plain", "sigmoid", "maxpool", "two inputs"]))
+    if start == "sigmoid":
+        source = build.node("Sigmoid", ["x"], build.shapes["x"])
+    elif start == "maxpool":
+        source = build.pool("MaxPool", "x", [2] * rank, [1] * rank, [0] * 2 * rank) or "x"
+    elif start == "two inputs":
+        build.shapes["x2"] = (1, *build.shapes["x"][1:])
+        source = build.node("Concat", ["x", "x2"], (build.shapes["x"][0] + 1, *build.shapes["x"][1:]), axis=1)
+    x = hidden = build.relu(conv(source))
     for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.sampled_from(
-            ["conv", "maxpool", "avgpool", "avgpool-relay", "upsample", "up-linear", "up-general", "concat", "residual"]
-        ))
+        kind = draw(st.sampled_from([
+            "conv", "maxpool", "avgpool", "avgpool-relay", "upsample", "up-linear", "up-general", "concat", "residual",
+            "slice", "up-slice", "branches", "input again", "scale", "twice",
+        ]))
         channels, *spatial = build.shapes[x]
         ones = [1] * rank
         if kind == "maxpool":
@@ -159,10 +182,26 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         elif kind == "residual":
             side = build.conv(x, channels, [3] * rank, ones, ones, [1] * 2 * rank, 1) or x
             x = build.relu(build.node("Add", [side, x], build.shapes[x]))
+        elif kind == "slice":
+            x = build.relu(conv(slices(x)))
+        elif kind == "up-slice" and max(spatial) < 10:
+            x = build.relu(conv(slices(build.upsample(x, 2))))
+        elif kind == "branches":
+            sides = [build.conv(x, channels, [1] * rank, ones, ones, [0] * 2 * rank, 1) or x for _ in range(2)]
+            x = build.relu(build.node("Sub", [sides[0], build.relu(sides[1])], build.shapes[x]))
+        elif kind == "input again" and spatial == list(build.shapes[source][1:]):
+            total = channels + build.shapes[source][0]
+            x = build.relu(conv(build.node("Concat", [source, x], (total, *spatial), axis=1)))
+        elif kind == "scale":
+            scale = build.constant(np.linspace(-1, 2, channels, dtype=np.float32).reshape(-1, *ones))
+            x = build.relu(conv(build.node("Mul", [x, scale], build.shapes[x])))
+        elif kind == "twice":
+            x = build.relu(conv(build.node("Concat", [x, build.node("Add", [x, x], build.shapes[x])],
+                                           (2 * channels, *spatial), axis=1)))
         else:
             x = build.relu(conv(x))
     channels, *spatial = build.shapes[x]
-    head = draw(st.sampled_from(["conv", "global", "dense", "relu"]))
+    head = draw(st.sampled_from(["conv", "global", "dense", "relu", "sigmoid", "two"]))
     if head == "global":
         x = build.node("GlobalAveragePool", [x], (channels, *[1] * rank))
         x = build.node("Flatten", [x], (channels,), axis=1)
@@ -172,4 +211,34 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         x = build.node("Gemm", [x, build.normal(3, build.shapes[x][0]), build.normal(3)], (3,), transB=1)
     elif head == "conv":
         x = build.conv(x, 2, [1] * rank, [1] * rank, [1] * rank, [0] * 2 * rank, 1) or x
-    return build.model(x)
+    elif head == "sigmoid":
+        x = build.node("Sigmoid", [x], build.shapes[x])
+    return build.model(x, hidden) if head == "two" else build.model(x)
+
+
+@st.composite
+def dense_teachers(draw: st.DrawFn) -> onnx.ModelProto:
+    """Gemm, MatMul and their sums and concatenations; perhaps beside a pooled image."""
+    build = Builder(np.random.default_rng(draw(st.integers(0, 2**16))))
+    build.shapes["x"] = (draw(st.integers(1, 9)),)
+
+    def layer(x: str, out: int) -> str:
+        size = build.shapes[x][0]
+        if draw(st.booleans()):
+            return build.node("Gemm", [x, build.normal(out, size), build.normal(out)], (out,), transB=1)
+        made = build.node("MatMul", [x, build.normal(size, out)], (out,))
+        return build.node("Add", [made, build.normal(out)], (out,)) if draw(st.booleans()) else made
+
+    x = build.relu(layer("x", 4))
+    if draw(st.booleans()):
+        build.shapes["x2"] = (2, 5, 4)
+        seen = build.relu(build.conv("x2", 4, [2, 2], [1, 1], [1, 1], [0, 0, 0, 0], 1) or "x2")
+        pooled = build.node("Flatten", [build.node("GlobalAveragePool", [seen], (4, 1, 1))], (4,), axis=1)
+        if draw(st.booleans()):
+            x = build.node("Add", [x, pooled], (4,))
+        else:
+            x = build.node("Concat", draw(st.permutations([x, pooled])), (8,), axis=1)
+    for _ in range(draw(st.integers(1, 3))):
+        x = layer(x, draw(st.integers(1, 6)))
+        x = build.relu(x) if draw(st.booleans()) else x
+    return build.model(build.node("Softmax", [x], build.shapes[x]) if draw(st.booleans()) else x)

@@ -88,6 +88,27 @@ def test_check(here: Path) -> None:
     assert "Sigmoid" in result.stdout
 
 
+def test_check_names_every_node(here: Path) -> None:
+    text = """agraph (float[1,1,8,8] x, float[3,1,3,3] w, float[1,3,1,1] u) => (float[1,1,8,8] y) {
+        c = Conv <pads = [1, 1, 1, 1]> (x, w)
+        i = Identity (c)
+        r = OP (i)
+        k = Constant <value_float = 2.0> ()
+        d = Dropout (r)
+        m = Mul (d, k)
+        p = Relu (m)
+        n = Neg (p)
+        y = Conv (p, u) }"""
+    for op, code in (("Relu", 0), ("Erf", 1)):
+        onnx.save(model(text.replace("OP", op)), "t2.onnx")
+        assert snncc_("check", "t2.onnx", "--json", "r.json").exit_code == code
+        nodes = json.loads(Path("r.json").read_text())["nodes"]
+        assert len({n["node"] for n in nodes}) == len(nodes) and all(n["reason"] for n in nodes)
+        named = {name: n["action"] for n in nodes for name in n["node"].split(" ")[1].split("+")}
+        assert set(named) == set("cirkdmpny") and {named[name] for name in "ikdn"} == {"folded"}
+        assert ("refused" in named.values()) == bool(code)
+
+
 def test_a_refusal_comes_before_any_data(here: Path) -> None:
     text = """agraph (float[1,1,8,8] x, float[3,1,3,3] w) => (float[1,3,6,6] y) {
         c = Conv (x, w)
@@ -246,6 +267,14 @@ def test_several_inputs_go_to_a_folder(compiled: Path) -> None:
     assert "folder" in fails(2, "run", "m.snn.onnx", "in", "-o", "data.npy")
 
 
+def test_no_input_is_overwritten(compiled: Path) -> None:
+    before = {name: Path(name).read_bytes() for name in ("data.npy", "t.onnx")}
+    assert "overwrite" in fails(2, "run", "m.snn.onnx", "data.npy", "-o", ".")
+    assert "overwrite" in fails(2, "compile", "t.onnx", "-o", "t.onnx", "--calibrate", "data.npy")
+    assert all(Path(name).read_bytes() == content for name, content in before.items())
+    assert "wrote out.npy" in works("run", "m.snn.onnx", "data.npy", "-o", "out.npy").stdout
+
+
 def test_outputs_of_several_kinds(here: Path) -> None:
     text = """agraph (float[1,1,8,8] x, float[3,1,3,3] w, float[3,3,1,1] u) => (float[1,3,8,8] a, float[1,3,1,1] b) {
         c = Conv <pads = [1, 1, 1, 1]> (x, w)
@@ -312,7 +341,7 @@ def test_bad_files(compiled: Path, kind: str, what: str) -> None:
         "data": lambda: fails(2, "compile", "t.onnx", "-o", "m.snn.onnx", "--calibrate", bad),
         "input": lambda: fails(2, "run", "m.snn.onnx", bad, "-o", "out.npy"),
     }[what]()
-    assert bad.name in block
+    assert bad.name in block and "remedy:" in block
     assert Path("m.snn.onnx").read_bytes() == before and not Path("out.npy").exists()
 
 
@@ -333,7 +362,7 @@ def test_bad_arrays(compiled: Path, array: Any, message: str) -> None:
     np.save("data.npy", array, allow_pickle=True)
     for command in ("compile t.onnx -o m2.onnx --calibrate data.npy", "run m.snn.onnx data.npy -o out.npy"):
         block = fails(2, *command.split())
-        assert message in block and "data.npy" in block
+        assert message in block and "data.npy" in block and "remedy:" in block
     assert not Path("m2.onnx").exists() and not Path("out.npy").exists()
 
 
@@ -350,9 +379,16 @@ def test_bad_arrays(compiled: Path, array: Any, message: str) -> None:
         "compile t.onnx -o m2.onnx --calibrate data.npy --pipeline lower{",
         "compile t.onnx -o m2.onnx --calibrate data.npy --pipeline quantize,lower",
         "compile t.onnx -o m2.onnx --calibrate data.npy --pipeline dead-nodes",
+        "compile t.onnx -o m2.onnx --calibrate data.npy --pipeline lower,calibrate",
+        "compile t.onnx -o m2.onnx --calibrate data.npy --pipeline bytes.bin",
+        "compile t.onnx -o m2.onnx --calibrate data.npy --print-after=nonsense",
         "compile t.onnx -o m2.onnx --calibrate data.npy --precision int99",
         "compile t.onnx -o m2.onnx --calibrate data.npy --calibration median",
         "compile t.onnx -o m2.onnx --calibrate data.npy --calibration percentile:x",
+        "compile t.onnx -o m2.onnx --calibrate data.npy --calibration max:3",
+        "compile t.onnx -o m2.onnx --calibrate data.npy --neuron if -p neurons{kind=x}",
+        "compile t.onnx -o m2.onnx --calibrate data.npy --shape z=1x1x8x8",
+        "compile t.onnx -o m2.onnx --calibrate data.npy --shape x=1x1x8",
         "compile t.onnx -o m2.onnx --calibrate data.npy --shape x=1x1x9x9",
         "compile t.onnx -o m2.onnx --calibrate data.npy --shape x",
         "compile t.onnx -o m2.onnx --calibrate data.npy --preprocess {",
@@ -370,7 +406,9 @@ def test_bad_arrays(compiled: Path, array: Any, message: str) -> None:
     ],
 )
 def test_bad_options(compiled: Path, command: str) -> None:
-    fails(2, *command.split())
+    Path("bytes.bin").write_bytes(b"\xb2")
+    assert "remedy:" in fails(2, *command.split())
+    Path("bytes.bin").unlink()
     assert sorted(p.name for p in compiled.iterdir()) == ["data.npy", "m.snn.onnx", "t.onnx"]
 
 
@@ -403,15 +441,16 @@ def test_a_write_that_fails_leaves_the_old_file(
 
 def test_sigterm_leaves_nothing_behind(compiled: Path) -> None:
     np.save("many.npy", np.zeros((200_000, 1, 8, 8), np.float32))
-    command = "run m.snn.onnx many.npy -o out.npy --spikes s.npz --engine reference"
+    command = "run m.snn.onnx data.npy many.npy -o out --spikes s.npz --engine reference"
     process = subprocess.Popen([sys.executable, "-m", "snncc", *command.split()], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(compiled.glob(".snncc-*")) and time.monotonic() < deadline:
+    while not Path("out/data.npy").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
-    assert {p.name for p in compiled.iterdir()} == {"data.npy", "many.npy", "m.snn.onnx", "t.onnx"}
+    assert {p.name for p in compiled.iterdir()} == {"data.npy", "many.npy", "m.snn.onnx", "t.onnx", "out"}
+    assert [p.name for p in Path("out").iterdir()] == ["data.npy"]
 
 
 def test_help_and_usage() -> None:

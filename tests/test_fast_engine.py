@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from snncc.encoders import Constant, Poisson
 from snncc.errors import DataError, PlanError
 from snncc.graph import Array
 from snncc.network import Kind, Network, Population, Projection
-from snncc.neurons import IntegrateFire, MaxGate, Readout, Signed
+from snncc.neurons import KINDS, IntegrateFire, MaxGate, Readout, Signed
 from snncc.runtime.fast import FastEngine
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Synapse, Window
 from snncc.synapses.routing import Pad, Reshape, Route, Slice, Upsample, apply_all
@@ -332,3 +333,10 @@ def test_refuses_what_it_cannot_run() -> None:
     down = Projection(pre.name, post.name, Dense(integers(rng, 33, 24), np.full(33, -1)))
     with pytest.raises(PlanError, match="shifts"):
         FastEngine(good.with_projections({good.projections[1]: down}))
+
+
+def test_every_neuron_has_a_kernel() -> None:
+    """A file in snncc/neurons has one of the same name in runtime/kernels."""
+    kernels = {p.stem for p in (Path(__file__).resolve().parents[1] / "runtime" / "kernels").glob("*.py")}
+    missing = [kind.op for kind in KINDS if kind.__module__.rpartition(".")[2] not in kernels]
+    assert not missing, f"no kernel in runtime/kernels for {missing}"

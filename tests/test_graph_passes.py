@@ -1,4 +1,4 @@
-"""Every graph pass keeps the function, in the cases that other tools got wrong (research/onnx.md 2.2)."""
+"""Every graph pass keeps the function, in the cases that other tools got wrong."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -40,7 +40,7 @@ class Calibrate:
         methods, scopes = ("percentile", "max"), ("layer", "channel")
         for key, value, known in (("method", self.method, methods), ("per", self.per, scopes)):
             if value not in known:
-                raise OptionError(f"calibrate: {key}={value!r} is not one of {', '.join(known)}")
+                raise OptionError(f"calibrate: {key}={value!r} is unknown", remedy=f"one of {', '.join(known)}")
         if not 0 < self.q <= 100:
             raise OptionError(f"calibrate: q={self.q} is not a percentile", remedy="0 < q <= 100")
 

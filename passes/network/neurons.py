@@ -47,7 +47,7 @@ class Neurons:
             ("encoder", self.encoder, ("constant", "poisson")),
         ):
             if value not in known:
-                raise OptionError(f"neurons: {key}={value!r} is not one of {', '.join(known)}")
+                raise OptionError(f"neurons: {key}={value!r} is unknown", remedy=f"one of {', '.join(known)}")
 
     def run(self, network: Network, context: Context) -> Network:
         populations = {p.name: self._population(p, network) for p in network.populations}

@@ -104,7 +104,7 @@ class _Rows:
             if (self.theta[over] < 2).any():
                 raise PassError(
                     "the sum of its weights does not fit 24 bits", node=population.name,
-                    remedy="fewer --precision bits, or --precision float32",
+                    remedy="scale its layer of the teacher down, or --precision float32",
                 )
             self.theta = np.where(over, np.maximum(self.theta // 2, 1), self.theta)
 
@@ -138,7 +138,8 @@ class _Rows:
             up = np.clip(fit, -24, 20)
             reach = max(abs(kind.low), kind.high)
             weights = np.rint(exact * 2.0 ** up[:, None])
-            while (over := np.abs(weights).sum(1) * reach + 2.0 ** (up - 1) >= EXACT).any():
+            # J + 2^(u-1), and for u = 0 J + 1/2 with its fraction, is a sum that float32 must hold, too
+            while (over := (np.abs(weights).sum(1) * reach + 2.0 ** (up - 1)) * np.where(up == 0, 2, 1) >= EXACT).any():
                 up -= over
                 weights = np.rint(exact * 2.0 ** up[:, None])
             return weights, -up.astype(np.int64)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from snncc.api import Model, Stream
-from snncc.cli.tables import Bars
+from snncc.cli.tables import Bars, table
 from snncc.graph import Array, Graph
 from snncc.pipeline import Feeds
 from snncc.runtime.host import HostSession
@@ -63,9 +63,9 @@ def _compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict
     }
 
 
-def rows(found: list[Mapping[str, Any]] | list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """For a table."""
-    return [
+def show(title: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """As a table."""
+    rows = [
         (
             each["output"],
             each["samples"],
@@ -75,3 +75,4 @@ def rows(found: list[Mapping[str, Any]] | list[dict[str, Any]]) -> list[tuple[An
         )
         for each in found
     ]
+    table(title, ("output", "samples", "mean abs. error", "correlation", "equal labels"), rows)

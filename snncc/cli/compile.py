@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from snncc.api import calibration_stream, execute, load, plan
-from snncc.cli.agreement import agreement, rows
+from snncc.cli.agreement import agreement, show
 from snncc.cli.files import write_text
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import Emit, pipeline_of, preprocess_of, shapes_of, snncc_command, writable
@@ -17,7 +17,7 @@ from snncc.errors import OptionError
 from snncc.graph import Graph
 from snncc.network_text import network_text
 from snncc.onnx_file import write
-from snncc.pipeline import IR, Observer, Step, pass_text
+from snncc.pipeline import IR, Observer, Step, pass_text, pipeline_text
 from snncc.text import graph_text
 
 ALL = "*"
@@ -59,7 +59,7 @@ def command(
     """
     if more and not calibrate:
         raise OptionError(f"{more[0]}: one teacher at a time", remedy="name data with --calibrate PATH...")
-    writable(output)
+    writable(output, teacher)
     options["shapes"] = shapes_of(options["shapes"])
     options["preprocess"] = preprocess_of(options["preprocess"])
     options["pipeline"] = pipeline_of(options["pipeline"])
@@ -69,6 +69,8 @@ def command(
     times: list[tuple[str, float]] = []
     observers: list[Observer] = [lambda step: times.append((pass_text(step.pass_), step.seconds))]
     if print_after is not None:
+        if print_after not in (ALL, *(step.name for step in todo.passes)):
+            raise OptionError(f"--print-after={print_after}: no such pass here", remedy=pipeline_text(todo.passes))
         observers.append(_printer(print_after))
     if dump is not None:
         observers.append(_dumper(dump))
@@ -82,9 +84,7 @@ def command(
         table("", ("pass", "seconds"), [(name, f"{seconds:.3f}") for name, seconds in times])
         click.echo()
     if found:
-        columns = ("output", "samples", "mean abs. error", "correlation", "equal labels")
-        title = f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data"
-        table(title, columns, rows(found))
+        show(f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data", found)
     click.echo(f"wrote {output}")
     emit(
         {

@@ -112,15 +112,17 @@ def expand(path: Path, depth: int = 0) -> list[Path]:
             raise DataError("no data files in this folder", file=str(path), remedy=f"known: {' '.join(KNOWN)}")
         return found
     if not path.is_file():
-        raise FormatError("there is no such file", file=str(path))
-    if path.suffix.lower() == ".txt" and depth < 3:
+        raise FormatError("there is no such file", file=str(path), remedy="check its path")
+    if path.suffix.lower() == ".txt":
+        if depth == 3:
+            raise FormatError("a list in a list in a list", file=str(path), remedy="list data files")
         try:
             lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         except (OSError, UnicodeDecodeError):
-            raise FormatError("not a list of paths", file=str(path)) from None
+            raise FormatError("not a list of paths", file=str(path), remedy="write one path a line") from None
         found = [p for line in lines if line for p in expand(path.parent / line, depth + 1)]
         if not found:
-            raise DataError("this list names no file", file=str(path))
+            raise DataError("this list names no file", file=str(path), remedy="write one path a line")
         return found
     if suffix_of(path) not in KNOWN:
         raise FormatError("unknown kind of file", file=str(path), remedy=f"known: {' '.join(KNOWN)}, a folder, .txt")
@@ -137,7 +139,10 @@ def open_case(files: Mapping[str, Path], shapes: Shapes, preprocess: Preprocess)
     for other in others:
         grids = [part.grid if isinstance(part, Volume) else part.count for part in (first, other)]
         if grids[0] != grids[1] and not (isinstance(first, Volume) and grids[1] == first.count):
-            raise DataError(f"{first.path.name} and {other.path.name} differ in size: {grids[0]} and {grids[1]}")
+            raise DataError(
+                f"{first.path.name} and {other.path.name} differ in size: {grids[0]} and {grids[1]}",
+                file=str(other.path), remedy="give inputs on one grid",
+            )  # fmt: skip
     return Case(first.path.name, parts)
 
 
@@ -149,7 +154,7 @@ def open_array(path: Path, name: str, shape: tuple[int, ...]) -> ArrayFile:
         raise error.at(path) from None
     except Exception as error:  # numpy raises ValueError, EOFError, zipfile.BadZipFile, ... for damaged files
         text = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FormatError(f"not a NumPy file, or cut short: {text}", file=str(path)) from None
+        raise FormatError(f"not a NumPy file: {text}", file=str(path), remedy="is it complete?") from None
     many = len(found) == len(shape)
     if (found[1:] if many else found) != shape[1:]:
         raise DataError(
@@ -193,7 +198,7 @@ def _npz(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any], _Read]:
                     else:
                         yield array.reshape(one)
         except (ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-            raise FormatError(f"the file is damaged: {error}", file=str(path)) from None
+            raise FormatError(f"the file is damaged: {error}", file=str(path), remedy="copy it again") from None
 
     return shape, dtype, read
 

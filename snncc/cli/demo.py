@@ -10,12 +10,12 @@ import numpy as np
 
 import snncc
 from snncc.api import calibration_stream, execute, load, plan
-from snncc.cli.agreement import agreement, rows
+from snncc.cli.agreement import agreement, show
 from snncc.cli.data import open_case
 from snncc.cli.inference import Collector, run_case
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import Emit, snncc_command
-from snncc.cli.tables import bars, run_table, table
+from snncc.cli.tables import bars, run_table
 from snncc.cli.volumes import read_volume
 from snncc.errors import FormatError
 from snncc.graph import Array
@@ -41,8 +41,7 @@ def command(emit: Emit) -> None:
         write(network, Path(folder) / "model.snn.onnx")
         model = load(Path(folder) / "model.snn.onnx")
         found = agreement(todo.graph, model, stream, prepare.threshold, progress)
-        columns = ("output", "samples", "mean abs. error", "correlation", "equal labels")
-        table("", columns, rows(found))
+        show("", found)
         click.echo(f"\nrun {SUBJECT}, slice by slice")
         path = images / f"{SUBJECT}.nii.gz"
         case = open_case({name: path for name in model.input_shapes}, model.input_shapes, prepare)

@@ -12,6 +12,7 @@ from snncc.api import Model
 from snncc.cli.data import Case
 from snncc.cli.files import SpikeWriter, write_arrays
 from snncc.cli.preprocess import Preprocess
+from snncc.cli.shared import writable
 from snncc.cli.tables import Bars
 from snncc.cli.volumes import Assembler, labels_of, suffix_of
 from snncc.errors import OptionError
@@ -46,7 +47,7 @@ class Collector:
         several = len(self.images) + len(self.arrays) > 1
         if self.case.volume is None and path.suffix == ".npz":
             write_arrays(path, {name: self.stacked(name) for name in self.arrays})
-            return remarks
+            return [*remarks, f"wrote {path}"]
         for name, image in self.images.items():
             values = image.result()
             labels = None if probabilities else labels_of(values, preprocess.threshold)
@@ -55,9 +56,12 @@ class Collector:
             assert self.case.volume is not None
             target = _named(path, name) if several else path
             self.case.volume.write(target, values if labels is None else labels, labels is not None)
+            remarks.append(f"wrote {target}")
         for name in self.arrays:
-            target = _named(path, name) if several else path
-            write_arrays(_with_suffix(target, ".npy"), {"": self.stacked(name)})
+            target = _with_suffix(_named(path, name) if several else path, ".npy")
+            check_output(self.case, target)
+            write_arrays(target, {"": self.stacked(name)})
+            remarks.append(f"wrote {target}: {name} of {self.case.count} samples")
         return remarks
 
 
@@ -101,7 +105,8 @@ def output_path(case: Case, output: Path, several: bool) -> Path:
 
 
 def check_output(case: Case, target: Path) -> None:
-    """Raises OptionError where the suffix does not suit the input."""
+    """Raises OptionError where the suffix does not suit the input, or the input itself stands there."""
+    writable(target, *(part.path for part in case.parts.values()))
     if case.volume is not None:
         case.volume.check_target(target)
     elif target.suffix.lower() not in (".npy", ".npz"):

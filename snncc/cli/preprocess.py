@@ -55,7 +55,7 @@ class Preprocess:
             threshold = None if threshold is None else float(threshold)
             return cls(orientation and orientation.upper(), limits, axis, threshold)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise OptionError(f"preprocessing {dict(entries)}", remedy=f"form: {FORM}") from None
+            raise OptionError(f"preprocessing cannot be {dict(entries)}", remedy=f"form: {FORM}") from None
 
     def scaled(self, data: Array) -> Array:
         """float64 [C, ...] -> float32 [C, ...]; with percentiles in [0, 1] on the grid k / 255."""

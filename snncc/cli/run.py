@@ -57,8 +57,6 @@ def command(
     several = len(files) > 1
     if several:
         _folder(output, [next(iter(case.values())) for case in files])
-    elif not output.is_dir():
-        writable(output)
     counts: RunCounts | None = None
     remarks: list[str] = []
     with SpikeWriter(spikes) as writer, bars() as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import signal
 import sys
 import threading
@@ -92,14 +93,18 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def writable(path: Path | None) -> None:
-    """Raises OptionError at once, not after the work, where a file cannot be put at `path`."""
+def writable(path: Path | None, *inputs: Path) -> None:
+    """Raises OptionError at once, not after the work, where no file can be put at `path` or one of `inputs` stands."""
     if path is None:
         return
+    if path.exists() and any(other.exists() and path.samefile(other) for other in inputs):
+        raise OptionError("this would overwrite an input", file=str(path), remedy="give another name with -o")
     if path.is_dir():
         raise OptionError("this is a folder", file=str(path), remedy="name a file")
     if not path.absolute().parent.is_dir():
         raise OptionError("its folder does not exist", file=str(path), remedy=f"mkdir -p {path.parent}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OptionError("its folder may not be written to", file=str(path), remedy="name another folder")
 
 
 def shapes_of(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
@@ -140,5 +145,8 @@ def pipeline_of(text: str | None) -> str | None:
     """`--pipeline`: a text, or a file that holds it (# starts a comment)."""
     if text is None or not Path(text).is_file():
         return text
-    lines = Path(text).read_text(encoding="utf-8").splitlines()
+    try:
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise OptionError("--pipeline: not a text file", file=text, remedy="form: pass-a,pass-b{option=x}") from None
     return "".join(line.partition("#")[0].strip() for line in lines)

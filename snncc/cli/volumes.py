@@ -12,10 +12,11 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from snncc.cli.files import replacing, write_arrays
+from snncc.cli.files import write_arrays
 from snncc.cli.preprocess import Preprocess
 from snncc.errors import DataError, FormatError, OptionError, SnnccError
 from snncc.graph import Array
+from snncc.onnx_file import replacing
 
 NIFTI, PNG = (".nii", ".nii.gz"), (".png",)
 Window = tuple[slice, ...]
@@ -194,7 +195,7 @@ def read_volume(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> V
     except SnnccError as error:
         raise error.at(path) from None
     except FileNotFoundError:
-        raise FormatError("there is no such file", file=str(path)) from None
+        raise FormatError("there is no such file", file=str(path), remedy="check its path") from None
     except Exception as error:  # readers of foreign formats raise anything
         text = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(f"cannot read it: {text}", file=str(path), remedy="is it complete?") from None
@@ -202,14 +203,16 @@ def read_volume(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> V
 
 def _read_nifti(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> Volume:
     if path.stat().st_size == 0:
-        raise FormatError("the file is empty")
+        raise FormatError("the file is empty", remedy="copy it again")
     image = nib.load(path)
+    if image.get_data_dtype().kind not in "iuf":
+        raise DataError(f"voxels of dtype {image.get_data_dtype()}", remedy="convert them to one number each")
     data = np.asarray(image.get_fdata(dtype=np.float64))
     _check_finite(data)
     if data.ndim == 2:
         data = data[:, :, None]
     if data.ndim not in (3, 4) or len(shape) not in (4, 5):
-        raise DataError(f"{data.ndim} axes for a network with {len(shape) - 2} spatial axes")
+        raise DataError(f"{data.ndim} axes for a network with {len(shape) - 2}", remedy="give a volume or a slice")
     data = data if data.ndim == 4 else data[..., None]
     back = None
     if preprocess.orientation is not None:
@@ -230,7 +233,7 @@ def _read_nifti(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> V
 
 def _read_png(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> Volume:
     if len(shape) != 4:
-        raise DataError(f"an image for a network with {len(shape) - 2} spatial axes")
+        raise DataError(f"an image for a network with {len(shape) - 2} spatial axes", remedy="give a volume")
     with Image.open(path) as image:
         if shape[1] == 3:
             image = image.convert("RGB")  # type: ignore[assignment]
@@ -252,4 +255,4 @@ def _check_finite(data: Array) -> None:
 
 def _check_channels(found: int, shape: tuple[int, ...]) -> None:
     if found != shape[1]:
-        raise DataError(f"{found} channels, the network wants {shape[1]}")
+        raise DataError(f"{found} channels, the network wants {shape[1]}", remedy="select or convert the channels")

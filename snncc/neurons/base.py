@@ -10,6 +10,20 @@ from snncc.graph import Array
 
 State = dict[str, Array]
 
+# How a function body spreads a current [1 or T, C, *spatial] over T steps: I, in the type of theta, and its first step.
+# Gather by t mod lead and not Expand: onnxruntime loses the rank of an Expand to a computed shape, and Scan then fails.
+OVER_TIME = """
+  none = Constant <value_ints: ints = []> ()
+  zero = Constant <value_int: int = 0> ()
+  unit = Constant <value_int: int = 1> ()
+  steps = Reshape (T, none)
+  t = Range (zero, steps, unit)
+  lead = Shape <start: int = 0, end: int = 1> (current)
+  row = Mod (t, lead)
+  I_gather = Gather <axis: int = 0> (current, row)
+  I = CastLike (I_gather, theta)
+  first = Gather <axis: int = 0> (I, zero)"""
+
 
 class Neuron(ABC):
     """A kind of neuron with its parameters.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snncc.graph import Array
-from snncc.neurons.base import Neuron, State, per_channel
+from snncc.neurons.base import OVER_TIME, Neuron, State, per_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +21,7 @@ class IntegrateFire(Neuron):
     op = "IntegrateFire"
     function = """
 IntegrateFire (current, theta, v0, T) => (spikes)
-{
-  none = Constant <value_ints: ints = []> ()
-  zero = Constant <value_int: int = 0> ()
-  unit = Constant <value_int: int = 1> ()
-  steps = Reshape (T, none)
-  t = Range (zero, steps, unit)
-  lead = Shape <start: int = 0, end: int = 1> (current)
-  row = Mod (t, lead)
-  I_gather = Gather <axis: int = 0> (current, row)
-  I = CastLike (I_gather, theta)
-  first = Gather <axis: int = 0> (I, zero)
+{""" + OVER_TIME + """
   v_start_sub = Sub (first, first)
   v_start = Add (v_start_sub, v0)
   v_end, spikes = Scan <num_scan_inputs: int = 1, body: graph = step (v, i) => (v_next, s) {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from snncc.graph import Array
-from snncc.neurons.base import Neuron, State, per_channel
+from snncc.neurons.base import OVER_TIME, Neuron, State, per_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +28,7 @@ class Signed(Neuron):
     signed = True
     function = """
 Signed <memory> (current, theta, v0, T) => (spikes)
-{
-  none = Constant <value_ints: ints = []> ()
-  zero = Constant <value_int: int = 0> ()
-  unit = Constant <value_int: int = 1> ()
-  steps = Reshape (T, none)
-  t = Range (zero, steps, unit)
-  lead = Shape <start: int = 0, end: int = 1> (current)
-  row = Mod (t, lead)
-  I_gather = Gather <axis: int = 0> (current, row)
-  I = CastLike (I_gather, theta)
-  first = Gather <axis: int = 0> (I, zero)
+{""" + OVER_TIME + """
   zeros = Sub (first, first)
   v_start = Add (zeros, v0)
   nothing = CastLike (zero, theta)

@@ -16,7 +16,7 @@ class Synapse(ABC):
     Every kind is described to the engines and to the counting in the same way: per spatial axis a table of taps (which
     input position meets which output position through which kernel index) and one weight array
     [*kernel, Cin, Cout / groups]. `shift` is a power of two per post channel that the weighted sum is multiplied with
-    (None: 1); for analog currents it is negative or zero, and the product is rounded half up.
+    (None: 1); for analog currents it may be negative, and the product is rounded half up.
     """
 
     kind: ClassVar[str]

@@ -1,0 +1,198 @@
+"""Shapes of teachers that a lowering gets wrong easily: each must be the teacher exactly, or be refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from snncc.api import Model
+from snncc.errors import UnsupportedError
+from snncc.graph import Array
+from snncc.ingest import ingest
+from snncc.network import Network
+from snncc.onnx_file import read, write
+from snncc.passes.lower import Lower
+from snncc.passes.recipe import graph_passes
+from snncc.pipeline import Context, run_pipeline
+from tests.onnx_models import model
+from tests.test_agreement import check_engines, check_lowering, check_model, compiled, sample
+
+IMAGE = "float[1,1,6,6] x, float[2,1,3,3] w, float[2,2,3,3] u"
+UP = 'Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">'
+POOLED = "c = Conv(x, w) r = Relu(c) p = GlobalAveragePool(r) f = Flatten(p)"
+PRUNE = "float[1,1,4,4] x, float[4,1,3,3] w, float[4] s, float[2,2,3,3] u"
+
+# name -> (inputs and weights, body, outputs, given weights, lowest input)
+EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
+    "the input in the epilogue": (
+        f"{IMAGE}, float[1,2,1,1] o",
+        "c = Conv<pads=[1,1,1,1]>(x, w) r = Relu(c) d = Conv(r, o) y = Sub(x, d)", "float y", {}, 0,
+    ),
+    "a prologue that is read at both ends": (
+        f"{IMAGE}, float[1,2,1,1] o",
+        "s = Sigmoid(x) c = Conv<pads=[1,1,1,1]>(s, w) r = Relu(c) d = Conv(r, o) y = Sub(s, d)", "float y", {}, -1,
+    ),
+    "a prologue value as output": (IMAGE, "s = Sigmoid(x) c = Conv(s, w) y = Relu(c)", "float y, float s", {}, -1),
+    "max pooling of the input": (
+        IMAGE, "s = MaxPool<kernel_shape=[2,2]>(x) c = Conv(s, w) y = Relu(c)", "float y", {}, -1,
+    ),
+    "one value read out twice": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) y = Sigmoid(r) z = Tanh(r)", "float y, float z, float r", {}, -1,
+    ),
+    "a hidden layer as output": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) y = Conv(r, u)", "float c, float r, float y", {}, 0,
+    ),
+    "a concatenation read out and used again": (
+        f"{IMAGE}, float[2,4,3,3] q",
+        "c = Conv(x, w) r = Relu(c) t = Concat<axis=1>(r, r) s = Sigmoid(t) d = Conv(t, q) y = Relu(d)",
+        "float s, float t, float y", {}, 0,
+    ),
+    "a value with itself": (
+        f"{IMAGE}, float[2,4,3,3] q",
+        "a = Add(x, x) c = Conv(a, w) r = Relu(c) b = Add(r, r) t = Concat<axis=1>(b, r) y = Conv(t, q)",
+        "float y", {}, -1,
+    ),
+    "negative factors, then max pooling": (
+        f"{IMAGE}, float[1,2,1,1] m",
+        "c = Conv(x, w) r = Relu(c) n = Mul(r, m) t = MaxPool<kernel_shape=[2,2]>(n) y = Conv(t, u)",
+        "float y", {"m": [-2, 0.5]}, 0,
+    ),
+    "max pooling after upsampling": (
+        f"{IMAGE}, float[4] s",
+        f"c = Conv(x, w) r = Relu(c) k = {UP}(r, , s) "
+        "t = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(k) y = Conv(t, u)",
+        "float y", {"s": [1, 1, 2, 3]}, 0,
+    ),
+    "max pooling with dilation and ceil_mode": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[2,1], strides=[2,3],"
+        " ceil_mode=1>(r)", "float y", {}, 0,
+    ),
+    "a slice of channels after upsampling": (
+        f"{PRUNE}, int64[3] a, int64[3] b, int64[3] k",
+        f"c = Conv(x, w) r = Relu(c) q = {UP}(r, , s) t = Slice(q, a, b, k) d = Conv(t, u) y = Relu(d)",
+        "float y", {"s": [1, 1, 2, 2], "a": [1, 1, 0], "b": [3, 4, 3], "k": [1, 2, 3]}, 0,
+    ),
+    "a slice across a concatenation": (
+        f"{IMAGE}, int64[2] a, int64[2] b, int64[2] o, float[2,3,3,3] q",
+        "c = Conv(x, w) r = Relu(c) t = Concat<axis=1>(c, r) k = Slice(t, a, b, o) d = Conv<pads=[1,1,1,1]>(k, q)"
+        " y = Relu(d)", "float y", {"a": [1, 0], "b": [4, 3], "o": [1, 2]}, 0,
+    ),
+    "a slice of a whole concatenation": (
+        f"{IMAGE}, int64[1] a, int64[1] b, int64[1] o, float[2,4,3,3] q",
+        "c = Conv(x, w) r = Relu(c) t = Concat<axis=1>(r, r) k = Slice(t, a, b, o) d = Conv<pads=[1,1,1,1]>(k, q)"
+        " y = Relu(d)", "float y", {"a": [1], "b": [4], "o": [3]}, 0,
+    ),
+    "a slice of pooled numbers": (
+        "float[1,1,6,6] x, float[4,1,3,3] w, float[3,2] g, int64[1] a, int64[1] b, int64[1] o",
+        f"{POOLED} k = Slice(f, a, b, o) d = Gemm<transB=1>(k, g) y = Relu(d)", "float y",
+        {"a": [1], "b": [3], "o": [1]}, 0,
+    ),
+    "an upsampled sum with a concatenation": (
+        f"{PRUNE}, float[2,4,1,1] v, float[2,4,3,3] q",
+        f"c = Conv(x, w) r = Relu(c) k = {UP}(r, , s) d = Conv(k, v) a = Relu(d) t = Concat<axis=1>(a, a) z = Add(k, t)"
+        " e = Conv(z, q) y = Relu(e)", "float y", {"s": [1, 1, 2, 2]}, 0,
+    ),
+    "a pooled image beside plain numbers": (
+        "float[1,1,6,6] x, float[1,3] x2, float[4,1,3,3] w, float[3,7] g",
+        f"{POOLED} t = Concat<axis=-1>(x2, f) d = Gemm<transB=1>(t, g) y = Relu(d)", "float y", {}, -1,
+    ),
+    "a pooled image plus plain numbers": (
+        "float[1,1,6,6] x, float[1,4] x2, float[4,4] q, float[4,1,3,3] w, float[3,4] g",
+        f"{POOLED} e = Gemm<transB=1>(x2, q) t = Sub(e, f) d = Gemm<transB=1>(t, g) y = Relu(d)",
+        "float y", {}, -1,
+    ),
+    "a concatenation with a constant": (
+        "float[1,1,6,6] x, float[2,1,3,3] w, float[1,1,4,4] k, float[2,3,3,3] q",
+        "c = Conv(x, w) r = Relu(c) t = Concat<axis=1>(r, k) d = Conv<pads=[1,1,1,1]>(t, q) y = Relu(d)",
+        "float y", {}, 0,
+    ),
+    "an input without channels": (
+        "float[6] x, int64[2] s, float[3,6] w", "t = Reshape(x, s) c = Gemm<transB=1>(t, w) y = Relu(c)", "float y",
+        {"s": [1, 6]}, -1,
+    ),
+    "dead channels": (
+        f"{IMAGE}, float[2] b", "c = Conv(x, w, b) r = Relu(c) d = Conv(r, u, b) y = Relu(d)", "float y",
+        {"b": [-100, 0.1]}, 0,
+    ),
+    "no weights at all": (
+        f"{IMAGE}, float[2] b", "c = Conv(x, w, b) r = Relu(c) y = Conv(r, u)", "float y",
+        {"w": np.zeros(18), "u": np.zeros(36), "b": [1, -1]}, 0,
+    ),
+    "an inner bias that a border cuts off": (
+        f"{IMAGE}, float[2] b",
+        "c = Conv<pads=[1,1,1,1]>(x, w, b) d = Conv<pads=[1,1,1,1]>(c, u, b) r = Relu(d)"
+        " e = Conv(r, u, b) y = Conv(e, u, b)", "float y", {}, 0,
+    ),
+    "a linear map only": ("float[1,2,4,4] x, float[2,2,3,3] u", "y = Conv(x, u)", "float y", {}, -1),
+}
+
+REFUSED = {
+    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>(r)",
+    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
+    "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
+    "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[2,2], pads=[1,1,1,1]>(r) y = Relu(p)",
+    "c = Conv(x, w) a, b = Split<axis=1, num_outputs=2>(c) y = Relu(a)",
+}
+
+
+def teacher(name: str) -> Any:
+    inputs, body, outputs, given, _ = EXACT[name]
+    return model(f"a ({inputs}) => ({outputs}) {{ {body} }}", given)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_lowered_network_is_the_teacher_and_every_engine_agrees(name: str) -> None:
+    low = EXACT[name][4]
+    check_lowering(teacher(name), low)
+    check_model(teacher(name), low, neuron="signed")
+
+
+@pytest.mark.parametrize("name", list(EXACT)[:12])
+def test_stock_onnxruntime_gives_the_outputs_of_the_written_file(name: str, tmp_path: Path) -> None:
+    graph, low = ingest(teacher(name)), EXACT[name][4]
+    write(compiled(graph, low), tmp_path / "m.snn.onnx")
+    network, feeds = read(tmp_path / "m.snn.onnx"), sample(graph, np.random.default_rng(5), low)
+    run = Model(network)
+    found = run.run(feeds, 5, over_time=True)
+    session = onnxruntime.InferenceSession(tmp_path / "m.snn.onnx", providers=["CPUExecutionProvider"])
+    for steps in (1, 3, 5):
+        stock: dict[str, Array] = dict(
+            zip(network.outputs, session.run(None, {**feeds, "T": np.array([steps], np.int64)}), strict=True)
+        )
+        alone = run.run(feeds, steps).outputs
+        for output in network.outputs:
+            np.testing.assert_array_equal(stock[output], alone[output])
+            np.testing.assert_array_equal(found.over_time[output][steps - 1], alone[output])
+
+
+@pytest.mark.parametrize("body", sorted(REFUSED))
+def test_what_has_no_exact_counterpart_is_refused_by_name(body: str) -> None:
+    graph = ingest(model(f"a ({IMAGE}) => (float y) {{ {body} }}"))
+    with pytest.raises(UnsupportedError) as refusal:
+        run_pipeline(graph, [*graph_passes(), Lower()], Context())
+    assert refusal.value.node and refusal.value.remedy
+
+
+@pytest.mark.parametrize("weight", [4.3125, 4.5625, 5.3])
+def test_analog_sums_beyond_23_bits_are_rounded_the_same_everywhere(weight: float) -> None:
+    n = 501
+    text = f"a (float[1,{n}] x, float[1,{n}] w) => (float y) {{ y = Gemm<transB=1>(x, w) }}"
+    graph = ingest(model(text, {"w": np.full((1, n), weight)}))
+    network = compiled(graph)
+    for k in (3, 8, 20, 51):  # an odd sum with a half added has no float32 if it exceeds 2^23
+        x = np.ones((1, n), np.float32)
+        x[0, 0] = k / 255
+        check_engines(network, {"x": x})
+
+
+def test_a_reshape_to_the_same_shape_needs_no_relay() -> None:
+    text = f"""a (float[1,1,6,6] x, float[4,1,3,3] w, float[4,4] g, int64[4] s, float[2,4,1,1] u) => (float y) {{
+        {POOLED} d = Gemm<transB=1>(f, g) k = Reshape(d, s) e = Conv(k, u) y = Relu(e) }}"""
+    network = check_lowering(model(text, {"s": [1, 4, 1, 1]}))
+    assert isinstance(network, Network)
+    assert not [p.name for p in network.populations if "relay" in p.name]
