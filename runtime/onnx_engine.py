@@ -14,7 +14,7 @@ from snncc.errors import DataError
 from snncc.graph import Array
 from snncc.network import Network
 from snncc.neurons import Readout
-from snncc.onnx_write import write_model
+from snncc.onnx_file.write import write_model
 from snncc.runtime.host import QUIET
 from snncc.runtime.trace import Trace
 

@@ -18,11 +18,11 @@ from snncc.encoders import Encoder
 from snncc.errors import OptionError, SnnccError
 from snncc.graph import Array, Graph
 from snncc.ingest import ingest
+from snncc.ingest.fold import OPSET
+from snncc.ingest.limits import node_label
 from snncc.inputs import checked
 from snncc.network import Network
 from snncc.onnx_file import read, write
-from snncc.onnx_fold import OPSET
-from snncc.onnx_limits import node_label
 from snncc.passes import BUILTIN
 from snncc.passes.recipe import default_pipeline
 from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, run_pipeline

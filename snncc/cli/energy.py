@@ -19,7 +19,7 @@ class Profile:
 
 PROFILES = (
     Profile("45 nm float32", 4.6, 0.9, "Horowitz 2014: multiply 3.7, add 0.9"),
-    Profile("45 nm int8", 0.23, 0.03, "Horowitz 2014: multiply 0.2, add 0.03"),
+    Profile("45 nm int8", 0.3, 0.1, "Horowitz 2014: 8-bit multiply 0.2, 32-bit add 0.1"),
 )
 
 

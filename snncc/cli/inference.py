@@ -50,8 +50,9 @@ class Collector:
             return [*remarks, f"wrote {path}"]
         for name, image in self.images.items():
             values = image.result()
-            labels = None if probabilities else labels_of(values, preprocess.threshold)
-            if labels is None and not probabilities:
+            wanted = preprocess.labels and not probabilities
+            labels = labels_of(values, preprocess.threshold) if wanted else None
+            if labels is None and wanted:
                 remarks.append(f"{self.case.name}: no label threshold is known, so {name} holds the network's values")
             assert self.case.volume is not None
             target = _named(path, name) if several else path

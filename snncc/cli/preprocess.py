@@ -21,13 +21,15 @@ FORM = (
 @dataclass(frozen=True)
 class Preprocess:
     """orientation: axis codes a volume is turned to (None: left as stored); percentiles: those mapped to 0 and 1, per
-    channel (None: values as they are); slice_axis: of 2D networks; threshold: of one-channel labels (None: no labels).
+    channel (None: values as they are); slice_axis: of 2D networks; threshold: of one-channel labels (None: no labels);
+    labels: False where "labels" is given as null: the outputs are values (a flow, a denoised image), not classes.
     """
 
     orientation: str | None = None
     percentiles: tuple[float, float] | None = None
     slice_axis: int | None = None
     threshold: float | None = None
+    labels: bool = True
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> Self:
@@ -53,7 +55,8 @@ class Preprocess:
                 limits = (low, high)
             threshold = labels.get("threshold")
             threshold = None if threshold is None else float(threshold)
-            return cls(orientation and orientation.upper(), limits, axis, threshold)
+            classes = "labels" not in entries or entries["labels"] is not None
+            return cls(orientation and orientation.upper(), limits, axis, threshold, classes)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise OptionError(f"preprocessing cannot be {dict(entries)}", remedy=f"form: {FORM}") from None
 

@@ -21,7 +21,7 @@ from snncc.graph import Array, Graph, Type
 from snncc.graph_onnx import IR_VERSION, OPSET, onnx_node, value_info
 from snncc.network import Network, Population, Projection
 from snncc.neurons.base import per_channel
-from snncc.onnx_facts import (
+from snncc.onnx_file.facts import (
     DOMAIN,
     FORMAT,
     GRAPH_KEY,

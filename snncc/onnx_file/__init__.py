@@ -1,6 +1,6 @@
 """model.snn.onnx: a spiking network as plain ONNX that stock onnxruntime runs.
 
-Writing is atomic and deterministic; reading accepts only what writing gives (onnx_write, onnx_read).
+Writing is atomic and deterministic; reading accepts only what writing gives (write.py, read.py).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 import onnx
 
 from snncc.errors import FormatError
+from snncc.ingest.limits import MAX_FILE_BYTES
 from snncc.network import Network
-from snncc.onnx_limits import MAX_FILE_BYTES
-from snncc.onnx_read import read_model
-from snncc.onnx_write import write_model
+from snncc.onnx_file.read import read_model
+from snncc.onnx_file.write import write_model
 
 Source = str | os.PathLike[str]
 

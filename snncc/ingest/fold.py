@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from snncc.errors import FormatError, OptionError
 from snncc.graph import Array
-from snncc.onnx_limits import REEXPORT, check_finite, node_label
+from snncc.ingest.limits import REEXPORT, check_finite, node_label
 
 OPSET, IR_VERSION = 20, 10
 MAX_ELEMENTS = 2**31  # of one value

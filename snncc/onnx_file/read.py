@@ -1,4 +1,4 @@
-"""ModelProto -> Network: reads what onnx_write wrote and nothing else.
+"""ModelProto -> Network: reads what write.py wrote and nothing else.
 
 The bytes are not trusted. Nothing is expanded before its size is known, and at the end the network is written again
 and must give the very same model: what is not in the network, or says something else, cannot be in the file.
@@ -20,8 +20,8 @@ from snncc.graph import Array, Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
 from snncc.network_checks import verify_network
 from snncc.onnx_attributes import plain
-from snncc.onnx_facts import DOMAIN, FORMAT, GRAPH_KEY, KINDS, NETWORK_KEY, POPULATION_KEY, PROJECTION_KEY
-from snncc.onnx_write import write_model
+from snncc.onnx_file.facts import DOMAIN, FORMAT, GRAPH_KEY, KINDS, NETWORK_KEY, POPULATION_KEY, PROJECTION_KEY
+from snncc.onnx_file.write import write_model
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Synapse, Window
 from snncc.synapses.routing import KINDS as ROUTES
 from snncc.synapses.routing import Route

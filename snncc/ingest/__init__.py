@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from snncc.canonical import canonicalise
 from snncc.errors import FormatError
 from snncc.graph import Array, Graph, Node, Type, frozen
+from snncc.ingest.canonical import canonicalise
+from snncc.ingest.fold import bind_dimensions, fold_constants, static_shape, to_one_opset
+from snncc.ingest.limits import REEXPORT, node_label, read_model
 from snncc.onnx_attributes import resolved
-from snncc.onnx_fold import bind_dimensions, fold_constants, static_shape, to_one_opset
-from snncc.onnx_limits import REEXPORT, node_label, read_model
 
 EVAL = "exported in train mode? call model.eval() before the export"
 Shapes = Mapping[str, tuple[int, ...]]
