@@ -46,14 +46,12 @@ from snncc.synapses import Diagonal, Synapse
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 POOLS = ("AveragePool", "GlobalAveragePool")
 ROUTES = ("Resize", "Pad", "Reshape", "Slice")
-SPIKING = ("Relu", "MaxPool")
+WORK = (*WEIGHTED, *POOLS, "Relu", "MaxPool")  # what the spiking network does; the epilogue never does it
 
 
 @dataclass(frozen=True)
 class Lower:
     """teacher graph to spiking graph: ReLUs become populations, linear maps projections, the ends stay analog"""
-
-    maxpool: str = "gate"
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
@@ -82,8 +80,7 @@ class _Lowering:
 
     def network(self) -> Network:
         self.analog.update(self.graph.inputs)
-        self.ahead = self._ahead((*SPIKING, *WEIGHTED, *POOLS))
-        self.spiking_ahead = self._ahead(SPIKING)
+        self.ahead = self._ahead(WORK)
         for node in self.graph.nodes:
             self._visit(node)
         for value in self.graph.outputs:
@@ -206,7 +203,7 @@ class _Lowering:
         spiking = [v for v in data if v not in self.analog]
         handler = self._handler(node)
         if any(v in self.after for v in data):
-            if node.output in self.spiking_ahead or node.op in SPIKING:
+            if node.output in self.ahead or node.op in WORK:
                 raise self._refusal(node, "it reads a value that only exists after the spiking network")
             self._to_epilogue(node, "after the readouts")
         elif handler is None and not spiking and node.output in self.ahead:
@@ -214,10 +211,10 @@ class _Lowering:
             self.analog.update(node.outputs)
             self.context.note(node.label, "analog", "before the encoders")
         elif handler is None:
-            if node.output in self.spiking_ahead:
+            if node.output in self.ahead or node.op in WORK:
                 raise self._refusal(node, f"{node.op} has no exact spiking counterpart inside the network")
             self._to_epilogue(node, "after the readouts")
-        elif node.output not in self.ahead and node.op not in (*SPIKING, *WEIGHTED, *POOLS) and not self._sums(node):
+        elif node.output not in self.ahead and node.op not in WORK and not self._sums(node):
             self._to_epilogue(node, "after the readouts: no weights, no spikes")
         else:
             self.forms[node.output] = self._traced(node, handler(node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from snncc.neurons.base import per_channel
 from snncc.runtime.trace import Trace
 from snncc.synapses import Pool
 from snncc.synapses.apply import apply
-from snncc.synapses.routing import apply_all, split
+from snncc.synapses.routing import Route, apply_all, split
 
 
 class ReferenceEngine:
@@ -23,7 +24,7 @@ class ReferenceEngine:
     def __init__(self, network: Network):
         self.network = network
         self.integer = str(network.meta.get("precision", "")).startswith("int")
-        self._reach: dict[str, list[tuple[Array, Array]]] = {}
+        self._reach: dict[str, tuple[list[Array], Array]] = {}
 
     def run(
         self,
@@ -126,56 +127,45 @@ class ReferenceEngine:
         shape = self.network[projection.pre].shape
         relayout, spatial = split(projection.routing, shape)
         moved = apply_all(relayout, events, shape)
-        tables = self._tables(projection, spatial, moved.shape)
-        synapse = projection.synapse
-        fan = synapse.kernel_weights(len(moved.shape) - 1).shape[-1]
-        pairs, paths = moved.sum(0), moved.sum(0)
-        for join, _ in tables:
-            pairs = np.tensordot(pairs, (join > 0).astype(np.int64), axes=(0, 1))
-            paths = np.tensordot(paths, join, axes=(0, 1))
-        return int(pairs.sum()) * fan, self._nonzero(projection, spatial, moved), int(paths.sum()) * fan
-
-    def _tables(self, projection: Projection, spatial: tuple, shape: tuple[int, ...]) -> list[tuple[Array, Array]]:  # type: ignore[type-arg]
-        """Per axis: join [out, in], how many kernel indices join them; taps [out, in, K], which."""
         if projection.name not in self._reach:
-            tables = []
-            for axis, size in enumerate(shape[1:]):
-                source = np.arange(size)
-                for route in spatial:
-                    source = route.along(axis, source)
-                table = projection.synapse.taps(axis, len(source))
-                which = np.zeros((table.shape[0], size, table.shape[1]), bool)
-                o, k = np.nonzero(table >= 0)
-                i = source[table[o, k]]
-                which[o[i >= 0], i[i >= 0], k[i >= 0]] = True
-                tables.append((which.sum(2), which))
-            self._reach[projection.name] = tables
-        return self._reach[projection.name]
-
-    def _nonzero(self, projection: Projection, spatial: tuple, moved: Array) -> int:  # type: ignore[type-arg]
-        """Pairs whose weights, summed over the paths that join them, are not zero."""
-        synapse = projection.synapse
-        if projection.name + "?" not in self._reach:
-            self._reach[projection.name + "?"] = [(self._nonzero_fan(projection, moved.shape, synapse), np.zeros(0))]
-        return int((self._reach[projection.name + "?"][0][0] * moved).sum())
-
-    def _nonzero_fan(self, projection: Projection, shape: tuple[int, ...], synapse: object) -> Array:
-        """[C, *spatial]: posts that each pre neuron reaches with a weight other than zero."""
-        kernel = np.asarray(projection.synapse.kernel_weights(len(shape) - 1), np.float64)
-        tables = self._reach[projection.name]
-        sets = [np.unique(which.reshape(-1, which.shape[2]), axis=0) for _, which in tables]
-        fan = np.zeros(shape, np.int64)
-        for combination in np.ndindex(*(len(s) for s in sets)):
-            chosen = [s[c] for s, c in zip(sets, combination, strict=True)]
-            if not all(c.any() for c in chosen):
-                continue
-            weight = kernel[np.ix_(*chosen)] if chosen else kernel[None]
-            live = np.count_nonzero(weight.reshape(-1, *kernel.shape[-2:]).sum(0), axis=-1)
-            reach = np.ones((), np.int64)
-            for (_, which), c in zip(tables, chosen, strict=True):
-                reach = np.multiply.outer(reach, (which == c).all(2).sum(0))
-            fan += np.multiply.outer(live, reach)
-        return fan
+            met = [_met(projection, spatial, axis, size) for axis, size in enumerate(moved.shape[1:])]
+            self._reach[projection.name] = met, _nonzero_fan(projection, moved.shape, met)
+        met, nonzero = self._reach[projection.name]
+        fan = projection.synapse.kernel_weights(len(moved.shape) - 1).shape[-1]
+        pairs, paths = moved.sum(0), moved.sum(0)
+        for which in met:
+            pairs = np.tensordot(pairs, which.any(2).astype(np.int64), axes=(0, 1))
+            paths = np.tensordot(paths, which.sum(2), axes=(0, 1))
+        return int(pairs.sum()) * fan, int((nonzero * moved).sum()), int(paths.sum()) * fan
 
 
+def _met(projection: Projection, spatial: tuple[Route, ...], axis: int, size: int) -> Array:
+    """bool [out, in, K]: does kernel index k join input i to output o along this axis?"""
+    source: Array | None = np.arange(size)
+    for route in spatial:
+        assert source is not None
+        source = route.along(axis, source)
+    assert source is not None
+    table = projection.synapse.taps(axis, len(source))
+    which = np.zeros((table.shape[0], size, table.shape[1]), bool)
+    o, k = np.nonzero(table >= 0)
+    i = source[table[o, k]]
+    which[o[i >= 0], i[i >= 0], k[i >= 0]] = True
+    return which
 
+
+def _nonzero_fan(projection: Projection, shape: tuple[int, ...], met: list[Array]) -> Array:
+    """[C, *spatial]: posts that each pre neuron reaches with weights that do not add up to zero over their paths."""
+    kernel = np.asarray(projection.synapse.kernel_weights(len(shape) - 1), np.float64)
+    sets = [np.unique(which.reshape(-1, which.shape[2]), axis=0) for which in met]
+    fan = np.zeros(shape, np.int64)
+    for chosen in product(*sets):
+        if not all(c.any() for c in chosen):
+            continue
+        weight = kernel[np.ix_(*chosen)] if chosen else kernel[None]
+        live = np.count_nonzero(weight.reshape(-1, *kernel.shape[-2:]).sum(0), axis=-1)
+        reach = np.ones((), np.int64)
+        for which, c in zip(met, chosen, strict=True):
+            reach = np.multiply.outer(reach, (which == c).all(2).sum(0))
+        fan += np.multiply.outer(live, reach)
+    return fan

@@ -178,6 +178,13 @@ def test_what_has_no_exact_counterpart_is_refused_by_name(body: str) -> None:
     assert refusal.value.node and refusal.value.remedy
 
 
+def test_an_unsupported_activation_before_the_last_layer_is_refused() -> None:
+    text = """a (float[1,1,6,6] x, float[4,1,3,3] w, float[2,4,1,1] u) => (float y) {
+        c = Conv(x, w) l = LeakyRelu(c) y = Conv(l, u) }"""
+    with pytest.raises(UnsupportedError, match="LeakyRelu"):
+        run_pipeline(ingest(model(text)), [*graph_passes(), Lower()], Context())
+
+
 @pytest.mark.parametrize("weight", [4.3125, 4.5625, 5.3])
 def test_analog_sums_beyond_23_bits_are_rounded_the_same_everywhere(weight: float) -> None:
     n = 501

@@ -83,6 +83,11 @@ def test_a_large_volume_is_tiled(tmp_path: Path, size: tuple[int, ...], target: 
     np.testing.assert_allclose(volume.restored(through_identity(volume)), data, rtol=1e-6)
 
 
+def test_labels_null_means_values() -> None:
+    assert not Preprocess.of({"labels": None}).labels
+    assert Preprocess.of({}).labels and Preprocess.of({"labels": {"threshold": 0.5}}).labels
+
+
 def test_overlaps_are_averaged() -> None:
     volume = Volume(Path("x"), np.zeros((1, 1, 10), np.float32), (8,))
     whole = volume.assembler()

@@ -76,7 +76,7 @@ class Neurons:
                 f"a Poisson encoder cannot carry negative values (calibration minimum {low:g})",
                 node=population.name, remedy="use --encoder constant",
             )
-        top = max(high, 1.0) if high <= 1.0 else high
+        top = max(high, 1.0)
         return Poisson(top), top
 
     def _neuron(self, population: Population) -> Neuron:
