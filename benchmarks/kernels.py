@@ -82,7 +82,7 @@ def machine() -> dict[str, Any]:
         "processor": model,
         "target": str(llvmlite.binding.get_host_cpu_name()),
         "cores": os.cpu_count(),
-        "system": platform.platform(),
+        "system": platform.system(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": numba.__version__,
@@ -123,6 +123,26 @@ def main() -> None:
     if not quick:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps({"machine": before, "layers": [asdict(r) for r in rows]}, indent=1) + "\n")
+        RESULTS.with_suffix(".md").write_text(markdown(before, rows))
+
+
+def markdown(machine: dict[str, Any], rows: list[Row]) -> str:
+    """A table with a line for each layer, numbers and rate."""
+    lines = [
+        "# Speed of single layers", "",
+        "Made by `python -m benchmarks.kernels`: one layer on the fast engine, from spikes to spikes (event lists,",
+        f"sums, neurons, output), best of {REPEATS} runs of {STEPS} steps.", "",
+        f"{machine['processor']}, LLVM target {machine['target']}, {machine['cores']} cores, Python {machine['python']},",
+        f"NumPy {machine['numpy']}, Numba {machine['numba']}; load before the run {machine['load'][0]:.1f}.", "",
+        "| layer | sums | input rate | ms a step, 1 thread | GSynOps/s | ms a step, 2 threads | GSynOps/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one, two in zip(rows[::2], rows[1::2], strict=True):
+        lines.append(
+            f"| {one.layer} | {one.numbers} | {one.rate:.1%} | {one.milliseconds_per_step:.3f} | "
+            f"{one.gsynops_per_second:.1f} | {two.milliseconds_per_step:.3f} | {two.gsynops_per_second:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

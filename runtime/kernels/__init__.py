@@ -1,13 +1,51 @@
 """Compiled kernels of the fast engine, one file a kind of synapse or neuron.
 
 A kernel sees bare arrays, trusts their shapes (the engine asserts them before each launch) and returns what it
-executed. Kernels are cached on disk by their own file's date: after a change of `vectors.py`, touch its users.
+executed. Kernels are cached on disk; a change of any file in this folder makes the cache stale.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import caching
 
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")  # nogil: tiles run in threads
+_FunctionCache: Any = caching.FunctionCache
+_IndexDataCacheFile: Any = caching.IndexDataCacheFile
+
+
+class KeyedFiles(_IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's cache with data files named by what they hold.
+
+    Numba numbers them, and two processes that compile at the same time can give one number to two kernels: then one of
+    them later loads the other's code and computes nonsense. Named by key, the worst a race can do is lose an entry.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        digest = hashlib.sha256(repr((self._version, self._source_stamp, key)).encode()).digest()
+        name = self._data_name(int.from_bytes(digest[:12], "big"))
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
+class _Cache(_FunctionCache):  # type: ignore[misc]
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__(function)
+        # kernels are compiled into each other, so a kernel is as old as the newest file of the folder
+        stamp = tuple((f.name, f.stat().st_mtime, f.stat().st_size) for f in sorted(Path(__file__).parent.glob("*.py")))
+        self._cache_file = KeyedFiles(
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
+        )
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """`function` compiled on first use for each type of its arguments; without the GIL, as tiles run in threads."""
+    kernel: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    with contextlib.suppress(RuntimeError):  # no folder to write to: compile anew in every process
+        kernel._cache = _Cache(function)
+    return kernel

@@ -1,0 +1,25 @@
+"""Processes that compile at the same time never get each other's kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snncc.runtime.kernels import KeyedFiles
+
+
+def test_two_processes_with_the_same_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (KeyedFiles(cache_path=str(tmp_path), filename_base="kernel", source_stamp=1) for _ in range(2))
+    one.save("int16", "code for int16")
+    monkeypatch.setattr(two, "_load_index", dict)  # read before the other had saved
+    two.save("float32", "code for float32")
+    monkeypatch.undo()
+    assert two.load("float32") == "code for float32"
+    assert one.load("int16") in (None, "code for int16")  # lost is fine, another's is not
+
+
+def test_another_source_finds_nothing(tmp_path: Path) -> None:
+    old, new = (KeyedFiles(cache_path=str(tmp_path), filename_base="kernel", source_stamp=s) for s in (1, 2))
+    old.save("int16", "old code")
+    assert new.load("int16") is None
