@@ -128,12 +128,16 @@ def main() -> None:
 
 def markdown(machine: dict[str, Any], rows: list[Row]) -> str:
     """A table with a line for each layer, numbers and rate."""
+    versions = ", ".join(f"{key} {machine[key]}" for key in ("python", "numpy", "numba"))
     lines = [
-        "# Speed of single layers", "",
+        "# Speed of single layers",
+        "",
         "Made by `python -m benchmarks.kernels`: one layer on the fast engine, from spikes to spikes (event lists,",
-        f"sums, neurons, output), best of {REPEATS} runs of {STEPS} steps.", "",
-        f"{machine['processor']}, LLVM target {machine['target']}, {machine['cores']} cores, Python {machine['python']},",
-        f"NumPy {machine['numpy']}, Numba {machine['numba']}; load before the run {machine['load'][0]:.1f}.", "",
+        f"sums, neurons, output), best of {REPEATS} runs of {STEPS} steps.",
+        "",
+        f"{machine['processor']}, LLVM target {machine['target']}, {machine['cores']} cores, {versions};",
+        f"load before the run {machine['load'][0]:.1f}.",
+        "",
         "| layer | sums | input rate | ms a step, 1 thread | GSynOps/s | ms a step, 2 threads | GSynOps/s |",
         "|---|---|---|---|---|---|---|",
     ]
