@@ -59,7 +59,6 @@ def list_events(
 def _line(lanes: int) -> Any:
     """The kernel for one output line and one block of `lanes` post channels."""
 
-    @compiled
     def line(
         ids: Array, ptr: Array, runs: Arrays, rows: Arrays, offset: int,
         current: Array, target: int, stride: int, scale: Array, channel: int, scaled: bool, first: bool, counts: Array,
@@ -108,7 +107,10 @@ def _line(lanes: int) -> Any:
         counts[1] += live
         counts[2] += routes
 
-    return line
+    # Numba names compiled code by the function's name: under one name, kernels of two widths that came from the caches
+    # of two processes could be taken for each other
+    line.__name__ = line.__qualname__ = f"line_of_{lanes}"
+    return compiled(line)
 
 
 _line64 = _line(64)
