@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snncc.runtime.kernels import KeyedFiles
+from snncc.runtime.kernels import KeyedFiles, conv
 
 
 def test_two_processes_with_the_same_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +23,8 @@ def test_another_source_finds_nothing(tmp_path: Path) -> None:
     old, new = (KeyedFiles(cache_path=str(tmp_path), filename_base="kernel", source_stamp=s) for s in (1, 2))
     old.save("int16", "old code")
     assert new.load("int16") is None
+
+
+def test_kernels_of_different_widths_have_different_names() -> None:
+    names = {kernel.py_func.__qualname__ for kernel in (conv._line16, conv._line32, conv._line64)}
+    assert len(names) == 3
