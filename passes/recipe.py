@@ -40,13 +40,16 @@ def default_pipeline(
     per: str = "channel",
     neuron: str = "signed",
     encoder: str = "constant",
+    levels: int = 0,
 ) -> list[Pass]:
     """The default recipe for the options of `snncc compile`.
+
+    levels: of the code, for calibration=mse: 2^k - 1 for radix codes; 0: as many as there are time steps.
 
     Raises:
         OptionError: an option means nothing.
     """
-    passes = [*graph_passes(), Lower(), _calibrate(calibration, per), Neurons(kind=neuron, encoder=encoder)]
+    passes = [*graph_passes(), Lower(), _calibrate(calibration, per, levels), Neurons(kind=neuron, encoder=encoder)]
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
@@ -54,13 +57,17 @@ def default_pipeline(
     return passes
 
 
-def _calibrate(text: str, per: str) -> Calibrate:
-    method, sign, q = text.partition(":")
+def _calibrate(text: str, per: str, levels: int) -> Calibrate:
+    method, *parts = text.split(":")
     if text == "max":
         return Calibrate(method=text, per=per)
+    if text == "mse":
+        return Calibrate(method=text, per=per, levels=levels)
     try:
-        if method != "percentile" or not sign:
+        if method != "percentile" or len(parts) not in (1, 2) or parts[1:] not in ([], ["positive"]):
             raise ValueError
-        return Calibrate(q=float(q), per=per)
+        return Calibrate(q=float(parts[0]), per=per, zeros=len(parts) == 1)
     except ValueError:
-        raise OptionError(f"calibration {text!r} is unknown", remedy="percentile:99.9 or max") from None
+        raise OptionError(
+            f"calibration {text!r} is unknown", remedy="percentile:99.9, percentile:99.9:positive, max or mse"
+        ) from None

@@ -108,8 +108,9 @@ def compile(
             arrays or of dicts by input name; or a function that gives a new iterator over such dicts at each call.
         observers: called after each pass.
         progress: called with (label, done, total) while data streams.
-        options: timesteps=32, precision="int8" | "float32", calibration="percentile:99.9" | "max",
-            per="channel" | "layer", neuron="signed" | "if", encoder="constant" | "poisson",
+        options: timesteps=32, precision="int8" | "float32",
+            calibration="percentile:99.9" | "percentile:99.9:positive" | "max" | "mse",
+            per="channel" | "layer" | "connection", neuron="signed" | "if", encoder="constant" | "poisson",
             passes=(): pass texts or passes to insert, pipeline=None: a text that replaces the default pipeline,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
             `snncc.preprocess`, example_input.
@@ -133,7 +134,7 @@ def execute(
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Network:
     """Run a plan."""
-    context = Context(samples=stream, evaluate=_Evaluator())
+    context = Context(stream, _Evaluator(), Simulator(), todo.meta["timesteps"])
     if progress is not None:
         context.progress = progress
     network = run_pipeline(todo.graph, todo.passes, context, observers)
@@ -329,6 +330,23 @@ class _Evaluator:
         if self._session is None or key != self._key:
             self._session, self._key = HostSession(graph, wanted), key
         return self._session.run(feeds)
+
+
+class Simulator:
+    """Runs float32 networks for calibration, with the engine of the last one kept."""
+
+    def __init__(self, engine: str = "fast") -> None:
+        self._name = engine
+        self._network: Network | None = None
+
+    def __call__(self, network: Network, feeds: Feeds, timesteps: int, prefixes: bool) -> Mapping[str, Array]:
+        if network is not self._network:
+            self._network, self._engine = network, _engine(network, self._name, None)
+            before = network.prologue
+            self._before = HostSession(before, before.outputs) if before else None
+        values = {**feeds, **(self._before.run(feeds) if self._before else {})}
+        currents = {p.name: values[p.value][0] for p in network.encoders}
+        return self._engine.run(currents, timesteps, prefixes=prefixes).potentials
 
 
 def _onnx(teacher: Any, example_input: Any) -> PathLike | onnx.ModelProto:

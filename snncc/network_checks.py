@@ -143,7 +143,7 @@ def _arrays(network: Network, population: Population) -> None:
     for name, array in parameters.items():
         if array is None:
             continue
-        if array.shape != per_channel:
+        if array.shape != per_channel and not (name == "v0" and array.shape == population.shape):
             _fail(network, f"{name} has the shape {array.shape}, not {per_channel}", population)
         if not np.all(np.isfinite(array)):
             _fail(network, f"{name} holds NaN or infinity", population)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snncc.api import Simulator
 from snncc.graph import Graph
 from snncc.ingest import ingest
 from snncc.network import Network
@@ -51,7 +52,7 @@ def calibrated(graph: Graph) -> Context:
          for name in graph.inputs}
         for k in (7, 11)
     ]
-    return Context(samples=lambda: iter(ramps), evaluate=run_graph)
+    return Context(lambda: iter(ramps), run_graph, Simulator("reference"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -30,8 +30,8 @@ ALL = "*"
 @click.option("--calibrate", multiple=True, metavar="PATH...", help="Data; NAME=PATH for several inputs.")
 @click.option("-T", "timesteps", type=int, default=32, show_default=True, help="Default time steps of the model.")
 @click.option("--precision", default="int8", show_default=True, metavar="int8|float32")
-@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q|max")
-@click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel"]))
+@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q[:positive]|max|mse")
+@click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel", "connection"]))
 @click.option("--neuron", default="signed", show_default=True, type=click.Choice(["if", "signed"]))
 @click.option("--encoder", default="constant", show_default=True, type=click.Choice(["constant", "poisson"]))
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
@@ -85,12 +85,16 @@ def command(
         click.echo()
     if found:
         show(f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data", found)
+    facts = network.meta.get("calibration", {})
+    if silent := facts.get("silent", 0):
+        click.echo(f"warning: {silent} of {facts['channels']} channels never fire on the calibration data")
     click.echo(f"wrote {output}")
     emit(
         {
             "model": str(output),
             "pipeline": network.meta["pipeline"],
             "agreement": found,
+            "silent_channels": silent,
             "report": network.meta["report"],
             "passes": [{"pass": name, "seconds": seconds} for name, seconds in times],
         }

@@ -56,5 +56,5 @@ class Neuron(ABC):
 
 
 def per_channel(values: Array, rank: int) -> Array:
-    """[C] -> [C, 1, ...] so that it broadcasts over `rank` dimensions in all."""
-    return values.reshape(values.shape[:1] + (1,) * (rank - 1))
+    """[C] -> [C, 1, ...] so that it broadcasts over `rank` dimensions in all; a map [C, *spatial] stays as it is."""
+    return values if values.ndim > 1 else values.reshape(values.shape[:1] + (1,) * (rank - 1))
