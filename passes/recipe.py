@@ -13,7 +13,8 @@ from snncc.passes.graph.relu_before_maxpool import ReluBeforeMaxPool
 from snncc.passes.graph.sink_concat import SinkConcat
 from snncc.passes.lower import Lower
 from snncc.passes.network.calibrate import Calibrate
-from snncc.passes.network.neurons import Neurons
+from snncc.passes.network.choose import choice
+from snncc.passes.network.neurons import RADIX_STEPS, Neurons
 from snncc.passes.network.quantize import Quantize
 from snncc.pipeline import Pass
 
@@ -38,20 +39,35 @@ def default_pipeline(
     precision: str = "int8",
     calibration: str = "percentile:99.9",
     per: str = "channel",
-    neuron: str = "signed",
+    code: str = "rate",
+    neuron: str | None = None,
     encoder: str = "constant",
 ) -> list[Pass]:
-    """The default recipe for the options of `snncc compile`.
+    """The default recipe for the options of `snncc compile`; neuron None: signed, or radix for the code radix:K.
 
     Raises:
         OptionError: an option means nothing.
     """
+    radix = digits_of(code) is not None
+    neuron = neuron or ("radix" if radix else "signed")
+    if radix != (choice(neuron).base == 2):
+        raise OptionError(f"neuron {neuron!r} with the code {code}", remedy="give --code radix:3 and no --neuron")
     passes = [*graph_passes(), Lower(), _calibrate(calibration, per), Neurons(kind=neuron, encoder=encoder)]
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
         raise OptionError(f"precision {precision!r} is unknown", remedy="int8 or float32")
     return passes
+
+
+def digits_of(code: str) -> int | None:
+    """K of `radix:K`, None for `rate`. Raises OptionError for anything else."""
+    name, _, digits = code.partition(":")
+    if code == "rate":
+        return None
+    if name == "radix" and digits.isdigit() and 1 <= int(digits) <= RADIX_STEPS:
+        return int(digits)
+    raise OptionError(f"code {code!r} is unknown", remedy=f"rate, or radix:K with K from 1 to {RADIX_STEPS}")
 
 
 def _calibrate(text: str, per: str) -> Calibrate:
