@@ -60,7 +60,9 @@ def population_text(population: Population) -> str:
     """`e1: 16x48x64 IntegrateFire theta=[103..1900] v0=[51..950] bias=[-3..5] unit=[0.1..2.3]  # relu_1`"""
     kind = population.kind
     words = [f"{population.name}:", _times(population.shape), kind.op]
-    words += [f"{f.name}={value_text(getattr(kind, f.name))}" for f in fields(kind)]  # type: ignore[arg-type]
+    shown = {f.name: getattr(kind, f.name) for f in fields(kind)}  # type: ignore[arg-type]
+    usual = {f.name: f.default for f in fields(kind)} | {"dip": 0}  # type: ignore[arg-type]
+    words += [f"{key}={value_text(v)}" for key, v in shown.items() if not np.all(np.asarray(v) == usual[key])]
     if population.bias is not None:
         bias = population.bias
         words.append(f"bias={'map' if bias.ndim > 1 else ''}{value_text(bias)}")

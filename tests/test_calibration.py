@@ -62,7 +62,7 @@ VOLUME = EXAMPLE / "volumes" / "imagesTr" / "hippocampus_025.nii.gz"
 
 
 def after(passes: str, data: Sequence[Feeds] = DATA, graph: Graph = GRAPH, engine: str = "reference") -> Network:
-    context = Context(lambda: iter(data), run_graph, Simulator(engine), 4)
+    context = Context(lambda: iter(data), run_graph, Simulator(engine), timesteps=4)
     network = run_pipeline(graph, registry(BUILTIN).parse(f"lower,{passes}"), context)
     assert isinstance(network, Network)
     return network
@@ -119,7 +119,7 @@ def test_the_levels_are_those_of_the_code() -> None:
     assert np.array_equal(unit(after("calibrate{method=mse}"), "c"), unit(after("calibrate{method=mse,levels=4}"), "c"))
     network = snncc.compile(model(TEACHER), calibrate=DATA, calibration="mse", timesteps=7, precision="float32")
     assert np.array_equal(unit(network, "c"), unit(after("calibrate{method=mse,levels=7}"), "c"))
-    assert "calibrate{method=mse,levels=15}" in pipeline_text(default_pipeline(calibration="mse", levels=15))
+    assert "calibrate{method=mse,levels=15}" in pipeline_text(default_pipeline(calibration="mse", code="radix:4"))
 
 
 @pytest.mark.parametrize("zeros", [True, False])

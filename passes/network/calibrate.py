@@ -87,15 +87,14 @@ class Calibrate:
 
 def with_units(network: Network, units: dict[str, Array]) -> Network:
     """The network with these lambdas, none above the ceiling of its population. Encoders and readouts stand for the
-    values themselves; a gate passes on spikes of the population before it, and so its lambda."""
+    values themselves."""
     found: dict[str, Array] = {}
     for population in network.populations:
         name = population.name
         if population.is_encoder or population.is_readout:
             found[name] = np.ones(population.channels)
         elif population.is_gate:
-            (j,) = network.incoming(population)
-            found[name] = routed_unit(network, j.pre, found[j.pre], j.routing, j.name)
+            found[name] = inherited_unit(network, population, found)
         else:
             found[name] = np.minimum(units[name], getattr(population.kind, "ceiling", np.inf))
     return network.with_populations({p.name: replace(p, unit=found[p.name]) for p in network.populations})
@@ -169,6 +168,12 @@ def _histograms(
         counts = np.bincount((place if zeros else place[x > 0]).ravel(), minlength=(last - first) * BINS)
         histogram[first:last] += counts.reshape(-1, BINS)
     return histogram
+
+
+def inherited_unit(network: Network, population: Population, units: dict[str, Array]) -> Array:
+    """A max gate passes on spikes of the population before it, and so its lambda."""
+    (projection,) = network.incoming(population)
+    return routed_unit(network, projection.pre, units[projection.pre], projection.routing, projection.name)
 
 
 def routed_unit(network: Network, pre: str, unit: Array, routing: tuple[Any, ...], name: str) -> Array:

@@ -19,7 +19,7 @@ PROBE = "probe of"
 def current_probe(network: Network, population: Population) -> Network:
     """What `population` depends on, and a readout in its place: it sums up the population's current."""
     part = _before(network, population)
-    readout = _readout(population.channels)
+    readout = _readout(network, population)
     probe = replace(population, kind=readout, unit=np.ones(population.channels), value=PROBE)
     return replace(part, populations=(*part.populations[:-1], probe))
 
@@ -29,7 +29,7 @@ def mean_error(network: Network, population: Population, timesteps: int, context
     units of lambda; 0 where lambda is."""
     part, unit = _before(network, population), population.unit
     assert unit is not None
-    readout = _readout(population.channels)
+    readout = _readout(network, population)
     probe = Population(f"{PROBE} {population.name}", population.shape, readout, value=PROBE)
     projection = Projection(population.name, probe.name, Diagonal(np.ones(population.channels, np.float32)))
     part = replace(part, populations=(*part.populations, probe), projections=(*part.projections, projection))
@@ -43,8 +43,8 @@ def mean_error(network: Network, population: Population, timesteps: int, context
     return np.asarray(np.divide(total, unit * samples, out=np.zeros_like(total), where=unit > 0))
 
 
-def _readout(channels: int) -> Readout:
-    return Readout(np.ones(channels, np.float32), integer=False)
+def _readout(network: Network, population: Population) -> Readout:
+    return Readout(np.ones(population.channels, np.float32), integer=False, base=network.base)
 
 
 def _before(network: Network, population: Population) -> Network:

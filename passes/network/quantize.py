@@ -12,7 +12,10 @@ from snncc.encoders import Constant
 from snncc.errors import OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
-from snncc.neurons import IntegrateFire, Neuron, Readout, Signed
+from snncc.neurons import Leaky, Neuron, Readout
+from snncc.neurons.base import per_channel
+from snncc.neurons.leaky import DIVISOR
+from snncc.passes.network.neurons import RADIX_STEPS
 from snncc.pipeline import Context, Level
 from snncc.synapses import Diagonal
 
@@ -92,7 +95,9 @@ class _Rows:
         self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, Diagonal)]
         self.diagonal = [j for j in incoming if network[j.pre].fires and isinstance(j.synapse, Diagonal)]
         self.analog = [j for j in incoming if not network[j.pre].fires]
-        self.signed = {j: network[j.pre].kind.signed for j in incoming}
+        self.signed = {j: network.signed(network[j.pre]) for j in incoming}
+        self.top = {j: (1 << network.levels(network[j.pre])) - 1 for j in incoming}  # the largest spike
+        self.base = network.base
         self.kinds = {j: encoders[j.pre].kind for j in self.analog}
         self.rows = {j: np.asarray(j.synapse.rows(), np.float64) for j in incoming}
         self.bias = None if population.bias is None else population.bias.astype(np.float64)
@@ -160,7 +165,7 @@ class _Rows:
             else:
                 up, down = np.where(weights > 0, weights, 0).sum(1), -np.where(weights < 0, weights, 0).sum(1)
                 most = up + down if self.signed[j] else np.maximum(up, down)
-                total += most * (1.0 if shift is None else 2.0**shift)
+                total += self.top[j] * most * (1.0 if shift is None else 2.0**shift)
         bias = self._bias()
         if bias is not None:
             total += np.abs(bias).reshape(len(total), -1).max(1)
@@ -173,24 +178,47 @@ class _Rows:
         return np.rint(self.bias * alive)
 
     def steps(self) -> int:
-        """t_max: the membrane stays below 2^31."""
-        theta, sums = self.theta.astype(np.float64), np.maximum(self._sums(), 1)
-        return int(np.min((MEMBRANE - 1 - theta - theta // 2) // sums))
+        """t_max: the membrane, also with one more threshold added, stays below 2^31.
+
+        Raises:
+            PassError: not even one step does.
+        """
+        kind, sums, zeros = self.kind(), np.maximum(self._sums(), 1), np.zeros(1)
+        v0 = np.abs(getattr(kind, "v0", zeros).astype(np.float64)).max()
+        room = MEMBRANE - 1 - self.theta - 2.0 * getattr(kind, "dip", zeros) - v0
+        counts = room // sums
+        if isinstance(kind, Leaky):  # multiplier * v must fit, too; but what leaks converges
+            room -= MEMBRANE * (1 - 1 / kind.multiplier)
+            reach = 1 / max(1 - kind.multiplier / DIVISOR, 1e-9)
+            counts = np.where(room // sums >= reach, MAX_STEPS, room // sums)
+        most = int(np.min(counts))
+        if most < 1:
+            raise PassError(
+                "a membrane could overflow in one step", node=self.post.name,
+                remedy="scale its layer of the teacher down, or --precision float32",
+            )
+        return most if self.base == 1 else min(RADIX_STEPS, (most + 1).bit_length() - 1)
+
+    def kind(self) -> Neuron:
+        """The neuron with integer parameters."""
+        old = self.post.kind
+        assert isinstance(old, Neuron)
+        if isinstance(old, Readout):
+            return replace(old, scale=(1.0 / self.theta).astype(np.float32), integer=True)
+        alive = np.where(self.dead, 0, self.theta)
+        whole = {"theta": self.theta.astype(np.int32)}
+        for key, rounded in (("v0", np.floor), ("dip", np.rint)):
+            values = old.parameters().get(key)
+            if values is not None:
+                exact = rounded(values * per_channel(alive, values.ndim))
+                if np.abs(exact).max(initial=0) >= MEMBRANE / 4:
+                    raise PassError("a slope too flat for int32", node=self.post.name, remedy="train with ReLU")
+                whole[key] = exact.astype(np.int32)
+        return replace(old, **whole)  # type: ignore[type-var]
 
     def population(self) -> Population:
-        theta = self.theta.astype(np.int32)
-        old = self.post.kind
-        kind: Neuron
-        if isinstance(old, Readout):
-            kind = Readout((1.0 / self.theta).astype(np.float32), integer=True)
-        elif isinstance(old, Signed):
-            kind = Signed(theta, theta // 2, old.memory)
-        elif isinstance(old, IntegrateFire):
-            kind = IntegrateFire(theta, theta // 2)
-        else:
-            raise PassError(f"{type(old).__name__} has no integer form", node=self.post.name)
         bias = self._bias()
-        return replace(self.post, kind=kind, bias=None if bias is None else bias.astype(np.float32))
+        return replace(self.post, kind=self.kind(), bias=None if bias is None else bias.astype(np.float32))
 
     def projections(self) -> dict[Projection, Projection]:
         out = {}

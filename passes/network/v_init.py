@@ -11,6 +11,7 @@ import numpy as np
 from snncc.errors import OptionError
 from snncc.graph import Array
 from snncc.network import Network, Population
+from snncc.neurons.base import total_count
 from snncc.passes.network.probes import mean_error
 from snncc.passes.network.quantize import has_neurons
 from snncc.pipeline import Context, Level
@@ -24,7 +25,7 @@ class VInit:
 
     Half rounds to the nearest instead of down (Deng & Gu, 2021). channel and neuron, layer after layer:
     v0 = theta / 2 + T (mean teacher activation - mean rate * lambda) theta / lambda over the calibration data (Li et
-    al., 2021, potential correction), with T = steps, or 0: the network's time steps.
+    al., 2021, potential correction), with T = steps, or 0: the network's time steps (2^T - 1 for a radix code).
     """
 
     at: str = "half"
@@ -48,12 +49,13 @@ class VInit:
         if self.at in ("half", "zero"):
             return network
         timesteps = self.steps or context.timesteps
+        total = total_count(network.base, timesteps)
         for done, population in enumerate(charged, 1):
             now = network[population.name]
             error = mean_error(network, now, timesteps, context, self.name)
             if self.at == "channel":
                 error = error.reshape(now.channels, -1).mean(1)
-            network = network.with_populations({now.name: _started(now, start - timesteps * error)})
+            network = network.with_populations({now.name: _started(now, start - total * error)})
             context.progress(self.name, done, len(charged))
         return network
 

@@ -21,7 +21,7 @@ from snncc.neurons.base import per_channel
 from snncc.synapses import Dense, Diagonal, Pool, Synapse
 
 DOMAIN = "ai.snncc"
-FORMAT = 1  # raise it whenever the same network would give other bytes
+FORMAT = 2  # raise it whenever the same network would give other bytes
 NETWORK_KEY, POPULATION_KEY, PROJECTION_KEY, GRAPH_KEY = (
     "snncc.network",
     "snncc.population",

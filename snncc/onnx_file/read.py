@@ -129,7 +129,7 @@ class _Reader:
         shape, kind = _shape(told["shape"]), KINDS[told["kind"]]
         values = {}
         for key, value in told["fields"].items():
-            values[key] = frozen(self._array(value["tensor"]).reshape(-1)) if isinstance(value, dict) else value
+            values[key] = self._parameter(value["tensor"], shape) if isinstance(value, dict) else value
         unit, bias = told["unit"], None
         if told.get("bias") is not None:
             bias = frozen(self._stored(told["bias"]).reshape(_shape(told["bias"]["shape"])))
@@ -142,6 +142,11 @@ class _Reader:
             value=told["value"],
             origin=tuple(told["origin"]),
         )
+
+    def _parameter(self, name: str, shape: tuple[int, ...]) -> Array:
+        """[C], or a map [C, *spatial]."""
+        array = self._array(name)
+        return frozen(array if array.shape == shape and array.size > shape[0] else array.reshape(-1))
 
     def _projection(self, told: Any) -> Projection:
         shift = None

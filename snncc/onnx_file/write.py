@@ -88,6 +88,9 @@ class _Writer:
         self._graph("epilogue", network.epilogue)
         self.weights[steps] = np.array([network.meta.get("timesteps", 1)], np.int64)
         inputs = [value_info(n, types.get(n, Type(s))) for n, s in network.inputs.items()] + [_scalar(steps)]
+        for info, shape in zip(inputs, network.input_shapes.values(), strict=False):
+            if shape[0] == 0:
+                info.type.tensor_type.shape.dim[0].dim_param = "T"
         if drawn:
             self.weights[seed] = np.zeros(1, np.int64)
             inputs.append(_scalar(seed))
@@ -184,10 +187,11 @@ class _Writer:
             current, attributes, arrays = population.value, dict(kind.attributes()), {}
         else:
             arrays = dict(kind.parameters())
+            attributes = dict(kind.attributes())
             if population.is_gate:
-                current, attributes = self._window(incoming[0])
+                current, geometry = self._window(incoming[0])
+                attributes |= geometry
             else:
-                attributes = dict(kind.attributes())
                 current, facts["bias"] = self._current(population, incoming)
         self.currents[name] = current
         inputs = [current]
