@@ -11,7 +11,7 @@ import numpy as np
 from snncc.errors import DataError, OptionError
 from snncc.graph import Array
 from snncc.network import Network, Population
-from snncc.neurons import Linear, Readout, Rectifier
+from snncc.neurons import LeakyRectifier, Linear, Readout, Rectifier
 from snncc.pipeline import Context, Level
 from snncc.synapses.routing import apply_all
 
@@ -45,7 +45,8 @@ class Calibrate:
             raise OptionError(f"calibrate: q={self.q} is not a percentile", remedy="0 < q <= 100")
 
     def run(self, network: Network, context: Context) -> Network:
-        watched = {p.name: p for p in network.populations if isinstance(p.kind, Rectifier | Linear) or p.is_encoder}
+        ideals = (Rectifier, LeakyRectifier, Linear)
+        watched = {p.name: p for p in network.populations if isinstance(p.kind, ideals) or p.is_encoder}
         top, low, samples = _maxima(watched, context)
         histograms = _histograms(watched, top, samples, context) if self.method == "percentile" else {}
         units: dict[str, Array] = {}
@@ -89,7 +90,7 @@ def _values(
         for name, population in watched.items():
             value, channels = population.watched
             x = np.asarray(found[value][0][channels], np.float64).reshape(population.channels, -1)
-            yield name, np.abs(x) if isinstance(population.kind, Linear) else x
+            yield name, np.abs(x) if isinstance(population.kind, LeakyRectifier | Linear) else x
         context.progress(label, count, total)
     if not count:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
