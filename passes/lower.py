@@ -13,7 +13,8 @@ from snncc.encoders import Constant
 from snncc.errors import UnsupportedError
 from snncc.graph import Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
-from snncc.neurons import Linear, MaxGate, Neuron, Readout, Rectifier
+from snncc.neurons import Linear, MaxGate, Neuron, Readout
+from snncc.passes.activations import ACTIVATIONS, ideal_of, part_of
 from snncc.passes.forms import (
     Block,
     Form,
@@ -250,7 +251,7 @@ class _Lowering:
         return {
             "Conv": self._weighted, "ConvTranspose": self._weighted, "Gemm": self._weighted,
             "AveragePool": self._average, "GlobalAveragePool": self._average,
-            "Relu": self._relu, "MaxPool": self._max_pool, "Concat": self._concat,
+            **dict.fromkeys(ACTIVATIONS, self._activation), "MaxPool": self._max_pool, "Concat": self._concat,
             "Resize": self._route, "Pad": self._route, "Reshape": self._route, "Slice": self._route,
         }.get(node.op) if node.op != "Concat" or node.attrs["axis"] % len(self.graph.shape(node.output)) == 1 else None
 
@@ -258,10 +259,17 @@ class _Lowering:
         self.context.note(node.label, "refused", why)
         return UnsupportedError(why, node=node.label, remedy=ADVICE.get(node.op, "replace it by supported operators"))
 
-    def _relu(self, node: Node) -> Form:
+    def _activation(self, node: Node) -> Form:
+        ideal = ideal_of(self.graph, node)
+        if isinstance(ideal, str):
+            raise self._refusal(node, ideal)
         self.context.note(node.label, "lowered", "a spiking population")
         blocks = named(node.output, self._form(node.inputs[0]))
-        return tuple(self._population(b, Rectifier(), node.output, node.origin) for b in blocks)
+        starts = np.cumsum([0, *(b.shape[0] for b in blocks)])
+        return tuple(
+            self._population(b, part_of(ideal, i, i + b.shape[0]), node.output, node.origin)
+            for b, i in zip(blocks, starts, strict=False)
+        )
 
     def _max_pool(self, node: Node) -> Form:
         window = max_pool_window(self.graph, node)

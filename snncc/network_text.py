@@ -46,7 +46,8 @@ def is_integer(network: Network) -> bool:
 def _header(network: Network) -> list[str]:
     facts = [str(network.meta.get("precision") or ("integer" if is_integer(network) else "float"))]
     facts += [f"{key}={network.meta[key]}" for key in ("timesteps", "t_max") if key in network.meta]
-    inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in network.inputs.items())
+    leads = {name: "T" if shape[0] == 0 else str(shape[0]) for name, shape in network.input_shapes.items()}
+    inputs = ", ".join(f"{name} {leads[name]}x{_times(shape[1:])}" for name, shape in network.inputs.items())
     return [f"network {' '.join(facts)}", f"inputs: {inputs}", f"outputs: {', '.join(network.outputs)}"]
 
 

@@ -19,6 +19,7 @@ class Builder:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    activation: str = "Relu"
 
     def constant(self, array: np.ndarray[Any, Any]) -> str:
         name = f"w{len(self.weights)}"
@@ -88,7 +89,18 @@ class Builder:
         )
 
     def relu(self, x: str) -> str:
-        return self.node("Relu", [x], self.shapes[x])
+        """A ReLU, or what stands for it in this teacher: ReLU6, LeakyRelu, PRelu."""
+        shape = self.shapes[x]
+        match self.activation:
+            case "Clip":
+                bounds = [self.constant(np.array(v, np.float32)) for v in (0, 0.7)]
+                return self.node("Clip", [x, *bounds], shape)
+            case "LeakyRelu":
+                return self.node("LeakyRelu", [x], shape, alpha=0.2)
+            case "PRelu":
+                slope = np.linspace(0.05, 1, shape[0], dtype=np.float32).reshape(-1, *(1,) * (len(shape) - 1))
+                return self.node("PRelu", [x, self.constant(slope)], shape)
+        return self.node("Relu", [x], shape)
 
     def model(self, *outputs: str) -> onnx.ModelProto:
         """With the inputs called x..., and those of `outputs` that are none."""
@@ -111,6 +123,7 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         return draw(dense_teachers())
     rank = draw(st.integers(1, 3))
     build = Builder(np.random.default_rng(draw(st.integers(0, 2**16))))
+    build.activation = draw(st.sampled_from(["Relu", "Relu", "Relu", "Clip", "LeakyRelu", "PRelu"]))
     size = {1: (6, 14), 2: (5, 9), 3: (4, 6)}[rank]
     build.shapes["x"] = (draw(st.integers(1, 2)), *(draw(st.integers(*size)) for _ in range(rank)))
 

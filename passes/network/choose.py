@@ -21,7 +21,7 @@ from snncc.neurons import (
 from snncc.neurons.leaky import DIVISOR
 
 FORMS = "if[:zero][:first], leaky[:TAU][:zero][:first], signed, multi-threshold:N[:signed], settled or radix"
-MOST_LEVELS = 6
+MOST_LEVELS = 4
 DEFAULT_TAU = 0.9
 
 
