@@ -203,15 +203,19 @@ def test_v_init() -> None:
     assert np.allclose(maps["a"].kind.v0, 0.5 - 4 * error, atol=1e-5)  # type: ignore[union-attr]
 
 
-def error_of(network: Network, steps: int) -> dict[str, Array]:
-    """Population -> mean over DATA of rate - activation / lambda [C, *spatial], from recorded spikes."""
+def error_of(network: Network, steps: int, data: Sequence[Feeds] = DATA) -> dict[str, Array]:
+    """Population -> mean over the data of (what its spikes say - activation) / unit [C, *spatial], from the spikes."""
     found = {name: np.zeros(network[name].shape) for name in FIRED}
-    for feeds in DATA:
-        spikes = ReferenceEngine(network).run({"x": feeds["x"][0]}, steps, record=True).spikes
+    for feeds in data:
+        timed = len(feeds["x"]) > 1
+        spikes = ReferenceEngine(network).run({"x": feeds["x"] if timed else feeds["x"][0]}, steps, record=True).spikes
+        seen = {"x": feeds["x"].mean(0, keepdims=True)}
         for name in FIRED:
             population = network[name]
             lam = unit(network, name).reshape(-1, *(1,) * (len(population.shape) - 1))
-            found[name] += (spikes[name].mean(0) - teacher(population, [feeds])[0] / lam) / len(DATA)
+            weights = network.base ** np.arange(steps - 1, -1, -1)
+            rate = np.tensordot(weights / weights.sum(), spikes[name], 1)
+            found[name] += np.where(lam > 0, rate - teacher(population, [seen])[0] / np.where(lam, lam, 1), 0) / len(data)
     return found
 
 
@@ -228,6 +232,35 @@ def test_corrections_bring_rates_closer() -> None:
     found, bias = once["a"].bias, plain["a"].bias
     assert found is not None and bias is not None and np.allclose(found, bias - error["a"], atol=1e-6)
     assert once["b"].bias is not None and plain["b"].bias is None
+
+
+@pytest.mark.parametrize("kind", ["signed", "leaky:0.9", "settled", "multi-threshold:2:signed", "radix"])
+def test_corrections_in_every_code(kind: str) -> None:
+    plain = after(f"calibrate,neurons{{kind={kind}}}")
+    error = error_of(plain, 4)["a"]
+    found, bias = after(f"calibrate,neurons{{kind={kind}}},bias-correction")["a"].bias, plain["a"].bias
+    assert found is not None and bias is not None and np.allclose(found, bias - rows(error[None]).mean(1), atol=1e-5)
+    kind_: Any = after(f"calibrate,neurons{{kind={kind}}},v-init{{at=neuron}}")["a"].kind
+    assert np.allclose(kind_.v0, 0.5 - (15 if kind == "radix" else 4) * error, atol=1e-4)
+
+
+def test_corrections_on_spike_trains() -> None:
+    """The teacher sees their mean; the spiking network, the trains themselves."""
+    trains = [{"x": (RNG.random((4, 1, 8, 8)) < 0.4).astype(np.float32)} for _ in range(3)]
+    options: dict[str, Any] = {"encoder": "spikes", "precision": "float32", "timesteps": 4, "neuron": "if"}
+    plain, found = (
+        snncc.compile(model(TEACHER), calibrate=[t["x"] for t in trains], passes=passes, **options)
+        for passes in ((), ("bias-correction",))
+    )
+    error = rows(error_of(plain, 4, trains)["a"][None]).mean(1)
+    bias, before = found["a"].bias, plain["a"].bias
+    assert bias is not None and before is not None and np.allclose(bias, before - error, atol=1e-5)
+    balance = ["balance-thresholds{steps=4,encoder=spikes}"]
+    balanced = snncc.compile(model(TEACHER), calibrate=[t["x"] for t in trains], passes=balance, **options)
+    (j,), shift = balanced.incoming(balanced["a"]), balanced["a"].bias
+    assert shift is not None
+    currents = [apply(j.synapse, step) + shift.reshape(-1, 1, 1) for t in trains for step in t["x"]]
+    assert np.max(currents) == pytest.approx(1, rel=1e-5)  # in units of lambda
 
 
 def test_bias_correction_on_a_real_teacher() -> None:
