@@ -215,7 +215,8 @@ def error_of(network: Network, steps: int, data: Sequence[Feeds] = DATA) -> dict
             lam = unit(network, name).reshape(-1, *(1,) * (len(population.shape) - 1))
             weights = network.base ** np.arange(steps - 1, -1, -1)
             rate = np.tensordot(weights / weights.sum(), spikes[name], 1)
-            found[name] += np.where(lam > 0, rate - teacher(population, [seen])[0] / np.where(lam, lam, 1), 0) / len(data)
+            value = teacher(population, [seen])[0] / np.where(lam > 0, lam, 1)
+            found[name] += np.where(lam > 0, rate - value, 0) / len(data)
     return found
 
 
