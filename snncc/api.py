@@ -29,6 +29,7 @@ from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, 
 from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
 from snncc.run_counts import Facts, RunCounts
+from snncc.runtime.calibration import Evaluator, Simulator
 from snncc.runtime.host import HostSession
 from snncc.runtime.trace import Engine, Trace
 
@@ -154,7 +155,7 @@ def execute(
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Network:
     """Run a plan."""
-    context = Context(stream, _Evaluator(), Simulator(), todo.analog, todo.meta["timesteps"])
+    context = Context(stream, Evaluator(), Simulator(_fast), todo.analog, todo.meta["timesteps"])
     if progress is not None:
         context.progress = progress
     network = run_pipeline(todo.graph, todo.passes, context, observers)
@@ -345,38 +346,8 @@ def _engine(network: Network, name: str, threads: int | None) -> Engine:
     raise OptionError(f"there is no engine {name!r}", remedy=f"one of {', '.join(ENGINES)}")
 
 
-class _Evaluator:
-    """Runs the teacher for calibration, with the session of the last (graph, values) kept."""
-
-    def __init__(self) -> None:
-        self._key: tuple[int, tuple[str, ...]] | None = None
-        self._session: HostSession | None = None
-
-    def __call__(self, graph: Graph, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:
-        key = (id(graph), tuple(wanted))
-        if self._session is None or key != self._key:
-            self._session, self._key = HostSession(graph, wanted), key
-        return self._session.run(feeds)
-
-
-class Simulator:
-    """Runs float32 networks for calibration, with the engine of the last one kept."""
-
-    def __init__(self, engine: str = "fast") -> None:
-        self._name = engine
-        self._network: Network | None = None
-
-    def __call__(self, network: Network, feeds: Feeds, timesteps: int, prefixes: bool) -> Mapping[str, Array]:
-        if network is not self._network:
-            self._network, self._engine = network, _engine(network, self._name, None)
-            before = network.prologue
-            self._before = HostSession(before, before.outputs) if before else None
-        values = {**feeds, **(self._before.run(feeds) if self._before else {})}
-        currents = {p.name: values[p.value] for p in network.encoders}
-        for name, x in currents.items():  # a given train is cut, or starts again, to last for these time steps
-            timed = getattr(network[name].kind, "timed", False)
-            currents[name] = np.resize(x, (timesteps, *x.shape[1:])) if timed else x.mean(0)
-        return self._engine.run(currents, timesteps, prefixes=prefixes).potentials
+def _fast(network: Network) -> Engine:
+    return _engine(network, "fast", None)
 
 
 def _onnx(teacher: Any, example_input: Any) -> PathLike | onnx.ModelProto:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import snncc
-from snncc.api import Simulator
 from snncc.cli import main
 from snncc.cli.data import path_stream
 from snncc.errors import DataError, OptionError, PassError, SnnccError
@@ -29,8 +28,11 @@ from snncc.passes.network.threshold_scale import ThresholdScale
 from snncc.passes.recipe import default_pipeline
 from snncc.pipeline import Context, Feeds, pipeline_text, run_pipeline
 from snncc.plugins import registry
+from snncc.runtime.calibration import Simulator
+from snncc.runtime.fast import FastEngine
 from snncc.runtime.host import run_graph
 from snncc.runtime.reference import ReferenceEngine
+from snncc.runtime.trace import Engine
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import apply_all
 from tests.onnx_models import model
@@ -61,7 +63,12 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "hippocampus"
 VOLUME = EXAMPLE / "volumes" / "imagesTr" / "hippocampus_025.nii.gz"
 
 
-def after(passes: str, data: Sequence[Feeds] = DATA, graph: Graph = GRAPH, engine: str = "reference") -> Network:
+def after(
+    passes: str,
+    data: Sequence[Feeds] = DATA,
+    graph: Graph = GRAPH,
+    engine: Callable[[Network], Engine] = ReferenceEngine,
+) -> Network:
     context = Context(lambda: iter(data), run_graph, Simulator(engine), timesteps=4)
     network = run_pipeline(graph, registry(BUILTIN).parse(f"lower,{passes}"), context)
     assert isinstance(network, Network)
@@ -309,7 +316,7 @@ def test_balanced_thresholds_are_the_largest_currents(encoder: str) -> None:
 
 def test_both_engines_correct_alike() -> None:
     passes = "balance-thresholds{steps=6,encoder=constant},neurons{kind=if},bias-correction,v-init{at=channel}"
-    fast, reference = (after(passes, engine=engine) for engine in ("fast", "reference"))
+    fast, reference = (after(passes, engine=engine) for engine in (FastEngine, ReferenceEngine))
     for name in FIRED:
         assert np.allclose(fast[name].bias, reference[name].bias, atol=1e-3)  # type: ignore[arg-type]
 

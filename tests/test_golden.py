@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snncc.api import Simulator
 from snncc.graph import Graph
 from snncc.ingest import ingest
 from snncc.network import Network
@@ -18,7 +17,9 @@ from snncc.network_text import network_text
 from snncc.passes import BUILTIN
 from snncc.pipeline import Context, parse_pipeline, run_pipeline
 from snncc.plugins import registry
+from snncc.runtime.calibration import Simulator
 from snncc.runtime.host import run_graph
+from snncc.runtime.reference import ReferenceEngine
 from snncc.text import graph_text
 from snncc.verify import verify_graph
 from tests.onnx_models import model
@@ -52,7 +53,7 @@ def calibrated(graph: Graph) -> Context:
          for name in graph.inputs}
         for k in (7, 11)
     ]
-    return Context(lambda: iter(ramps), run_graph, Simulator("reference"))
+    return Context(lambda: iter(ramps), run_graph, Simulator(ReferenceEngine))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
