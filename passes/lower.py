@@ -36,6 +36,7 @@ from snncc.passes.linear_ops import (
     convolution,
     dense,
     max_pool_window,
+    one_sample,
     reshape_target,
     route_of,
     slice_weights,
@@ -55,7 +56,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = ()
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_sample,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:

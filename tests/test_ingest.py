@@ -290,7 +290,6 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "output never made": (lambda: text("z = Relu (x)"), r"\S"),
     "output shape is a lie": (lambda: text("y = Flatten (x)"), "shapes"),
     "constant output": (lambda: text("c = Constant <value_float=1.0> ()  y = Identity (c)"), r"\S"),
-    "batch of 2": (lambda: model("agraph (float[2,1,4,4] x) => (float y) { y = Relu (x) }"), "batch"),
     "empty input": (lambda: model("agraph (float[1,0,4,4] x) => (float y) { y = Relu (x) }"), "dimension 1"),
     "half precision": (lambda: model("agraph (float16[1,4] x) => (float16 y) { y = Relu (x) }"), "float32"),
     "shape depends on data": (lambda: model(f"agraph ({X}) => (int64 y) {{ y = NonZero (x) }}"), "depends on the data"),

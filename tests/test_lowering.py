@@ -72,6 +72,10 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
         IMAGE, "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[2,1], strides=[2,3],"
         " ceil_mode=1>(r)", "float y", {}, 0,
     ),
+    "max pooling whose last window ceil_mode drops": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>"
+        "(r)", "float y", {}, 0,
+    ),
     "a slice of channels after upsampling": (
         f"{PRUNE}, int64[3] a, int64[3] b, int64[3] k",
         f"c = Conv(x, w) r = Relu(c) q = {UP}(r, , s) t = Slice(q, a, b, k) d = Conv(t, u) y = Relu(d)",
@@ -132,7 +136,7 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
 }
 
 REFUSED = {
-    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>(r)",
+    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[5,5], pads=[1,1,1,1]>(r)",
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
     "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
     "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[2,2], pads=[1,1,1,1]>(r) y = Relu(p)",
