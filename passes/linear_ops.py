@@ -27,6 +27,7 @@ ADVICE = {
     "Clip": "train with ReLU",
     "InstanceNormalization": "train with BatchNorm, whose statistics are frozen",
     "GroupNormalization": "train with BatchNorm, whose statistics are frozen",
+    "LRN": "train with BatchNorm, whose statistics are frozen",
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
     "Resize": "use nearest upsampling by whole factors, or a transposed convolution",
     "AveragePool": "use count_include_pad and no ceil_mode",

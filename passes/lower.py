@@ -207,7 +207,7 @@ class _Lowering:
             if node.output in self.ahead or node.op in WORK:
                 raise self._refusal(node, "it reads a value that only exists after the spiking network")
             self._to_epilogue(node, "after the readouts")
-        elif handler is None and not spiking and node.output in self.ahead:
+        elif handler is None and not spiking and (node.output in self.ahead or node.op == "MaxPool"):
             self.prologue.append(node)
             self.analog.update(node.outputs)
             self.context.note(node.label, "analog", "before the encoders")

@@ -34,7 +34,7 @@ class Case:
 
     @property
     def operator(self) -> str:
-        return self.model.graph.node[0].op_type
+        return str(self.model.graph.node[0].op_type)
 
     def teacher(self) -> onnx.ModelProto:
         """The model as a file of a trained network holds it: every input but the first is a weight."""
