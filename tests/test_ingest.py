@@ -113,6 +113,13 @@ GOOD: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         "MaxPool AveragePool",
     ),
+    "the same in an old opset": (
+        '<ir_version: 10, opset_import: ["": 11]>\n'
+        f"agraph ({X}) => (float y) {{ a = MaxPool <kernel_shape=[2,2], strides=[3,3], pads=[1,1,0,0], ceil_mode=1> (x)"
+        "  y = GlobalAveragePool (a) }",
+        {},
+        "MaxPool GlobalAveragePool",
+    ),
     "a fixed batch": (
         "agraph (float[2,4,3] x, float[3] w) => (float y) { a = Add (x, w)  y = Flatten <axis=2> (a) }",
         {},

@@ -94,12 +94,14 @@ def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if version > OPSET:
         expand_group_norms(model)
     try:
-        return version_converter.convert_version(model, OPSET)
+        model = version_converter.convert_version(model, OPSET)
     except Exception as error:
         raise FormatError(
             f"cannot convert from opset {version} to {OPSET}: {str(error).strip()[:200]}",
             remedy=f"export with opset_version={OPSET}",
         ) from None
+    del model.graph.value_info[:]  # the converter's own, by the rules of the older opset
+    return model
 
 
 def floor_pools(model: onnx.ModelProto) -> None:
