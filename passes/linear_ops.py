@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 
+from snncc.errors import UnsupportedError
 from snncc.graph import Array, Graph, Node
 from snncc.synapses import Conv, ConvTranspose, Dense, Pool, Synapse, Window
 from snncc.synapses.routing import Pad, Route, Slice, Upsample
@@ -26,6 +27,7 @@ ADVICE = {
     "Clip": "train with ReLU or ReLU6",
     "InstanceNormalization": "train with BatchNorm, whose statistics are frozen",
     "GroupNormalization": "train with BatchNorm, whose statistics are frozen",
+    "LRN": "train with BatchNorm, whose statistics are frozen",
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
     "Resize": "use nearest upsampling by whole factors, or a transposed convolution",
     "AveragePool": "use count_include_pad and no ceil_mode",
@@ -36,6 +38,16 @@ ADVICE = {
     "Split": "slice the channels instead",
     "Sum": "add two values at a time",
 }
+
+
+def one_sample(graph: Graph) -> None:
+    """Raises UnsupportedError unless every input with a batch axis has a batch of 1: a network runs one sample."""
+    for name in graph.inputs:
+        shape = graph.shape(name)
+        if len(shape) > 1 and shape[0] != 1:
+            raise UnsupportedError(
+                f"a fixed batch of {shape[0]}", node=f"input {name}", remedy="export with batch 1 or a dynamic batch"
+            )
 
 
 def _ints(node: Node, name: str, rank: int, default: int) -> tuple[int, ...]:

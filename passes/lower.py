@@ -37,6 +37,7 @@ from snncc.passes.linear_ops import (
     convolution,
     dense,
     max_pool_window,
+    one_sample,
     reshape_target,
     route_of,
     slice_weights,
@@ -56,7 +57,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = ()
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_sample,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:
@@ -207,7 +208,7 @@ class _Lowering:
             if node.output in self.ahead or node.op in WORK:
                 raise self._refusal(node, "it reads a value that only exists after the spiking network")
             self._to_epilogue(node, "after the readouts")
-        elif handler is None and not spiking and node.output in self.ahead:
+        elif handler is None and not spiking and (node.output in self.ahead or node.op == "MaxPool"):
             self.prologue.append(node)
             self.analog.update(node.outputs)
             self.context.note(node.label, "analog", "before the encoders")

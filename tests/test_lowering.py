@@ -72,6 +72,13 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
         IMAGE, "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[2,1], strides=[2,3],"
         " ceil_mode=1>(r)", "float y", {}, 0,
     ),
+    "max pooling whose last window ceil_mode drops": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) t = MaxPool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>"
+        "(r) y = GlobalAveragePool(t)", "float y", {}, 0,
+    ),
+    "a pooled input as output": (
+        IMAGE, "z = MaxPool<kernel_shape=[2,2]>(x) c = Conv(x, w) y = Relu(c)", "float y, float z", {}, -1,
+    ),
     "a slice of channels after upsampling": (
         f"{PRUNE}, int64[3] a, int64[3] b, int64[3] k",
         f"c = Conv(x, w) r = Relu(c) q = {UP}(r, , s) t = Slice(q, a, b, k) d = Conv(t, u) y = Relu(d)",
@@ -132,7 +139,7 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
 }
 
 REFUSED = {
-    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>(r)",
+    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[5,5], pads=[1,1,1,1]>(r)",
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
     "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
     "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[2,2], pads=[1,1,1,1]>(r) y = Relu(p)",
@@ -176,6 +183,12 @@ def test_what_has_no_exact_counterpart_is_refused_by_name(body: str) -> None:
     with pytest.raises(UnsupportedError) as refusal:
         run_pipeline(graph, [*graph_passes(), Lower()], Context())
     assert refusal.value.node and refusal.value.remedy
+
+
+def test_a_fixed_batch_is_refused() -> None:
+    graph = ingest(model("a (float[2,1,4,4] x, float[1,1,3,3] w) => (float y) { c = Conv(x, w) y = Relu(c) }"))
+    with pytest.raises(UnsupportedError, match="fixed batch of 2\n  node: input x\n  remedy: "):
+        run_pipeline(graph, [*graph_passes(), Lower()], Context())
 
 
 def test_an_unsupported_activation_before_the_last_layer_is_refused() -> None:
