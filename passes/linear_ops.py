@@ -27,7 +27,7 @@ ADVICE = {
     "InstanceNormalization": "train with BatchNorm, whose statistics are frozen",
     "GroupNormalization": "train with BatchNorm, whose statistics are frozen",
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
-    "Resize": "resize by constant factors, without antialias and crop",
+    "Resize": "resize by constant factors without antialias or crop; nearest: asymmetric and floor",
     "AveragePool": "let no window lie wholly in the padding",
     "MaxPool": "use a MaxPool without ceil_mode whose padding is smaller than its kernel",
     "Concat": "concatenate along channels",

@@ -111,7 +111,7 @@ def local_sum(graph: Graph, node: Node, shape: tuple[int, ...]) -> tuple[Synapse
         return Pool(np.full(shape[0], 1 / prod(shape[1:])), shape[1:], ones, nothing, ones), 0.0
     if node.op == "Resize":
         matrices = resize_matrices(graph, node)
-        return "a resize that is no sum of neighbours" if matrices is None else resample(matrices, shape[0])
+        return "a resize that is no fixed sum of neighbours" if matrices is None else resample(matrices, shape[0])
     attrs, pads = node.attrs, tuple(node.attrs["pads"])
     kernel, stride, dilation = (tuple(attrs[key]) for key in ("kernel_shape", "strides", "dilations"))
     pool = Pool(np.full(shape[0], 1 / prod(kernel)), kernel, stride, pads, dilation)
@@ -124,7 +124,7 @@ def local_sum(graph: Graph, node: Node, shape: tuple[int, ...]) -> tuple[Synapse
 
 def pool_matrices(graph: Graph, node: Node) -> list[Array] | None:
     """Of an AveragePool: means over what lies inside (count_include_pad=0) or up to the end of the padding (1); None if
-    a window is empty."""
+    a window is empty or begins behind the input, where onnx and onnxruntime disagree about the size."""
     pre, post, attrs = graph.shape(node.inputs[0])[2:], graph.shape(node.output)[2:], node.attrs
     geometry = (attrs[key] for key in ("kernel_shape", "strides", "dilations"))
     out, pads = [], attrs["pads"]
@@ -134,7 +134,7 @@ def pool_matrices(graph: Graph, node: Node) -> list[Array] | None:
         at = np.arange(outputs)[:, None] * stride + np.arange(k) * dilation - before
         inside = (at >= 0) & (at < n)
         counted = (at < n + after if attrs["count_include_pad"] else inside).sum(1, keepdims=True)
-        if not counted.all():
+        if not counted.all() or at[-1, 0] >= n:
             return None
         matrix = np.zeros((outputs, n))
         np.add.at(matrix, (np.nonzero(inside)[0], at[inside]), 1)

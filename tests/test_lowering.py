@@ -117,7 +117,8 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
     ),
     "linear resizing of spikes": (
         f"{IMAGE}, float[4] s",
-        'c = Conv(x, w) r = Relu(c) k = Resize<mode="linear">(r, , s) d = Conv(k, u) y = Relu(d)', "float y", {"s": [1, 1, 2, 2]}, 0,
+        'c = Conv(x, w) r = Relu(c) k = Resize<mode="linear">(r, , s) d = Conv(k, u) y = Relu(d)', "float y",
+        {"s": [1, 1, 2, 2]}, 0,
     ),
     "linear resizing of a sum, read out": (
         f"{IMAGE}, int64[4] s, float[2] b",
