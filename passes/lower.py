@@ -180,6 +180,9 @@ class _Lowering:
             self.forms[value] = (Block(shape, (Term(name, shape),), None, value),)
         return self.forms[value]
 
+    def _is_analog(self, block: Block) -> bool:
+        return any(self.populations[term.source].is_encoder for term in block.terms)
+
     def _relay(self, block: Block, node: Node, why: str) -> Block:
         self.context.note(node.label, "lowered", f"a signed relay stands before it: {why}")
         return self._population(block, Linear(), f"{block.value.partition('[')[0]}.relay")
@@ -257,7 +260,7 @@ class _Lowering:
             raise self._refusal(node, window)
         out: list[Block] = []
         for block in self._form(node.inputs[0]):
-            if block.spikes is None:
+            if block.spikes is None or self._is_analog(block):
                 block = self._relay(block, node, "max pooling needs spikes")
             term = block.spikes
             assert term is not None
@@ -309,8 +312,7 @@ class _Lowering:
                 raise self._refusal(node, found)
             synapse, error = found
             moved = through(block, synapse)
-            analog = any(self.populations[t.source].is_encoder for t in block.terms)
-            if moved is None or (analog and isinstance(synapse, Resample)):  # whose weights are too fine for an input
+            if moved is None or (isinstance(synapse, Resample) and self._is_analog(block)):  # with too fine weights
                 moved = through(self._relay(block, node, f"{node.op} after a linear map"), synapse)
             assert moved is not None
             out.append(moved)

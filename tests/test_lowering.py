@@ -169,6 +169,11 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
         IMAGE, "p = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(x) c = Conv(p, w)"
         " r = Relu(c) y = AveragePool<kernel_shape=[1,1], strides=[2,2], ceil_mode=1>(r)", "float y", {}, -1,
     ),
+    "max pooling of the input beside spikes": (
+        f"{IMAGE}, float[1,1,6,6] x2, float[2,3,3,3] q",
+        "c = Conv<pads=[1,1,1,1]>(x, w) r = Relu(c) t = Concat<axis=1>(x2, r)"
+        " p = MaxPool<kernel_shape=[2,2]>(t) d = Conv(p, q) y = Relu(d)", "float y", {}, -1,
+    ),
     "overlapping max pooling with padding and ceil_mode": (
         IMAGE, "c = Conv(x, w) r = Relu(c) p = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1],"
         " ceil_mode=1>(r) d = Conv(p, u) y = Relu(d)", "float y", {"u": np.ones(36)}, 0,

@@ -65,7 +65,7 @@ def test_resizing_is_one_matrix_an_axis(data: st.DataObject) -> None:
     mode = data.draw(st.sampled_from(["nearest", "linear", "cubic"]))
     rank = 2 if mode == "cubic" else data.draw(st.integers(1, 3))  # onnxruntime's own limit
     size = [data.draw(st.integers(*SIZES[rank])) for _ in range(rank)]
-    attrs = {"mode": mode, "coordinate_transformation_mode": data.draw(st.sampled_from(COORDINATES))}
+    attrs: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": data.draw(st.sampled_from(COORDINATES))}
     if mode == "nearest":
         attrs["nearest_mode"] = data.draw(st.sampled_from(NEAREST))
     if mode == "cubic":
@@ -100,14 +100,15 @@ def test_average_pooling_of_every_kind(data: st.DataObject) -> None:
 
     size, kernel = each(*SIZES[rank]), each(1, 4)
     pads = [data.draw(st.integers(0, k - 1)) for k in kernel * 2]
-    attrs = {"kernel_shape": kernel, "strides": each(1, 3), "dilations": each(1, 2), "pads": pads}
+    attrs: dict[str, Any] = {"kernel_shape": kernel, "strides": each(1, 3), "dilations": each(1, 2), "pads": pads}
     attrs |= {"ceil_mode": data.draw(st.integers(0, 1)), "count_include_pad": data.draw(st.integers(0, 1))}
     reach = [d * (k - 1) + 1 for d, k in zip(attrs["dilations"], kernel, strict=True)]
     assume(all(n + a + b >= r for n, a, b, r in zip(size, pads[:rank], pads[rank:], reach, strict=True)))
     graph = one_node(size, "AveragePool(x)", attrs)
     assume(graph.nodes and graph.nodes[0].op == "AveragePool")
     found = local_sum(graph, graph.nodes[0], (2, *size))
-    assume(not isinstance(found, str))
+    if isinstance(found, str):  # a window without input, of which onnxruntime makes NaN, or none at all
+        return
     synapse, error = found
     assert isinstance(synapse, Synapse) and error == 0
     x, want = judged(graph)
@@ -180,14 +181,17 @@ def test_the_synapse_in_plain_loops(case: tuple[Resample, Array]) -> None:
     want = np.zeros(synapse.shape(x.shape))
     table = taps(synapse, (), x.shape)
     kernel, met = synapse.kernel_weights(x.ndim - 1), np.zeros_like(want)
-    for o in product(*map(range, want.shape[1:])):
-        for i in product(*map(range, x.shape[1:])):
-            entry = np.prod([m[a, b] for m, a, b in zip(synapse.matrices, o, i, strict=True)])
-            want[(slice(None), *o)] += synapse.weight * entry * x[(slice(None), *i)]
+    for place in product(*map(range, want.shape[1:])):
+        to: tuple[Any, ...] = (slice(None), *place)
+        for position in product(*map(range, x.shape[1:])):
+            at: tuple[Any, ...] = (slice(None), *position)
+            entry = np.prod([m[o, i] for m, o, i in zip(synapse.matrices, place, position, strict=True)])
+            want[to] += synapse.weight * entry * x[at]
         for k in product(*map(range, kernel.shape[:-2])):
-            at = [synapse.taps(a, n)[p, j] for a, (n, p, j) in enumerate(zip(x.shape[1:], o, k, strict=True))]
-            if min(at) >= 0:
-                met[(slice(None), *o)] += kernel[k][:, 0] * x[(slice(None), *at)]
+            source = [synapse.taps(a, n)[o, j] for a, (n, o, j) in enumerate(zip(x.shape[1:], place, k, strict=True))]
+            at = (slice(None), *source)
+            if min(source) >= 0:
+                met[to] += kernel[k][:, 0] * x[at]
     np.testing.assert_array_equal(apply(synapse, x), want)
     np.testing.assert_array_equal(met, want)
     assert np.all(table.multiplicity == 1)  # no two paths: paths are pairs
