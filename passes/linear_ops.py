@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from snncc.graph import Array, Graph, Node
-from snncc.passes.resampling import choice, chosen, pad_indices, resize_matrices
+from snncc.passes.resampling import chosen, nearest_indices, pad_indices
 from snncc.synapses import Conv, ConvTranspose, Dense, Synapse, Window
 from snncc.synapses.routing import Pad, Route, Slice
 
@@ -134,8 +134,7 @@ def route_of(graph: Graph, node: Node) -> Route | None:
     if len(pre) < 2 or len(pre) != len(post) or pre[0] != 1 or post[0] != 1:
         return None
     if node.op == "Resize":
-        matrices = resize_matrices(graph, node)
-        indices = choice(matrices) if matrices is not None else None
+        indices = nearest_indices(graph, node)
         return None if indices is None else chosen(indices, pre[2:])
     if node.op == "Pad":
         indices = pad_indices(graph, node)

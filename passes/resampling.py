@@ -10,18 +10,17 @@ import numpy as np
 
 from snncc.graph import Array, Graph, Node
 from snncc.synapses import Pool, Resample, Synapse
+from snncc.synapses.resample import MAX_TAPS
 from snncc.synapses.routing import Route, Take, Upsample
 
 BUDGET = 1 << 16  # product of all denominators: weights and thresholds of 20 bits still tell 1 / BUDGET well
-FINE = 1 << 12  # denominator of one axis
+FINE = 1 << 10  # denominator of one axis
 NEAR = 1e-4  # float32 coordinates are no better
 
 
-def resize_matrices(graph: Graph, node: Node) -> list[Array] | None:
-    """Of a Resize by constants over spatial axes; None where it is something else.
-
-    Coordinates are float32, formulas those of the ONNX specification; neighbours beyond the border are clamped.
-    """
+def _positions(graph: Graph, node: Node) -> list[tuple[Array, np.float32]] | None:
+    """(where each output lies among the inputs: float32 [out], scale) per spatial axis of a Resize by constants; None
+    where it is something else. Formulas are those of the ONNX specification, in float32 as in onnxruntime."""
     pre, post, attrs = graph.shape(node.inputs[0]), graph.shape(node.output), node.attrs
     found = [graph.constant(v) if v else None for v in (*node.inputs[2:], "", "")[:2]]
     axes = attrs.get("axes") or range(len(pre))
@@ -33,26 +32,18 @@ def resize_matrices(graph: Graph, node: Node) -> list[Array] | None:
     if pre[:2] != post[:2] or attrs["antialias"] or attrs["keep_aspect_ratio_policy"] != "stretch":
         return None
     if pre == post:  # onnxruntime copies, whatever the scales say
-        return [np.eye(n) for n in pre[2:]]
+        return [(np.arange(n, dtype=np.float32), np.float32(1)) for n in pre[2:]]
+    mode = attrs["coordinate_transformation_mode"]
     out = []
     for size, outputs, scale in zip(pre[2:], post[2:], scales[2:], strict=True):
-        at = _coordinates(attrs["coordinate_transformation_mode"], size, outputs, scale)
-        if at is None or (attrs["mode"] == "nearest" and _ambiguous(at, scale, attrs)):
+        at = _coordinates(mode, size, outputs, scale)
+        if at is None:
             return None
-        out.append(_interpolation(at, size, node))
+        out.append((at, scale))
     return out
 
 
-def _ambiguous(at: Array, scale: np.float32, attrs: Mapping[str, Any]) -> bool:
-    """Whether float32 rounding inside onnxruntime decides which neighbour is the nearest."""
-    mode = attrs["coordinate_transformation_mode"]
-    halves = attrs["nearest_mode"].startswith("round") and np.any(np.abs(at - np.floor(at) - 0.5) < NEAR)
-    exact = mode == "align_corners" or float(scale) * FINE % 1 == 0
-    return mode == "half_pixel_symmetric" or bool(halves and not exact)
-
-
 def _coordinates(mode: str, size: int, outputs: int, scale: np.float32) -> Array | None:
-    """float32 [outputs]: where each output lies among the inputs."""
     x, half = np.arange(outputs, dtype=np.float32), np.float32(0.5)
     if mode == "asymmetric":
         return np.asarray(x / scale)
@@ -66,27 +57,51 @@ def _coordinates(mode: str, size: int, outputs: int, scale: np.float32) -> Array
     return (x + half) / scale - half if mode in ("half_pixel", "pytorch_half_pixel") else None
 
 
-def _interpolation(at: Array, size: int, node: Node) -> Array:
-    attrs, mode = node.attrs, node.attrs["mode"]
-    rows, matrix = np.arange(len(at)), np.zeros((len(at), size))
-    if mode == "nearest":
+def nearest_indices(graph: Graph, node: Node) -> list[Array] | None:
+    """Which input each output of a nearest Resize is. None, too, where float32 rounding inside onnxruntime decides."""
+    found, attrs = _positions(graph, node), node.attrs
+    if attrs["mode"] != "nearest" or found is None:
+        return None
+    coordinates, out = attrs["coordinate_transformation_mode"], []
+    for (at, scale), size in zip(found, graph.shape(node.inputs[0])[2:], strict=True):
         part = at - np.floor(at)
+        tie = attrs["nearest_mode"].startswith("round") and np.any(np.abs(part - 0.5) < NEAR)
+        exact = coordinates == "align_corners" or float(scale) * 4096 % 1 == 0
+        if coordinates == "half_pixel_symmetric" or (tie and not exact):
+            return None
         up = {"ceil": part > 0, "round_prefer_floor": part > 0.5, "round_prefer_ceil": part >= 0.5}
         near = np.floor(at) + up.get(attrs["nearest_mode"], 0)  # 0: floor
-        matrix[rows, np.clip(near, 0, size - 1).astype(np.int64)] = 1
-        return matrix
-    if mode == "linear":
+        out.append(np.clip(near, 0, size - 1).astype(np.int64))
+    return out
+
+
+def resize_matrices(graph: Graph, node: Node) -> list[Array] | None:
+    """Of a linear or cubic Resize; neighbours beyond the border are clamped."""
+    found, attrs = _positions(graph, node), node.attrs
+    sizes = graph.shape(node.inputs[0])[2:]
+    if attrs["mode"] == "nearest" or found is None or _too_large(sizes, graph.shape(node.output)[2:]):
+        return None
+    return [_interpolation(at, size, attrs) for (at, _), size in zip(found, sizes, strict=True)]
+
+
+def _too_large(sizes: Sequence[int], outputs: Sequence[int]) -> bool:
+    return max(n * m for n, m in zip(sizes, outputs, strict=True)) > MAX_TAPS
+
+
+def _interpolation(at: Array, size: int, attrs: Mapping[str, Any]) -> Array:
+    if attrs["mode"] == "linear":
         at = np.clip(at, 0, size - 1)
     low = np.floor(at)
     t, a = (at - low).astype(np.float64), attrs["cubic_coeff_a"]
     parts = {0: 1 - t, 1: t}
-    if mode == "cubic":  # Keys, 1981
+    if attrs["mode"] == "cubic":  # Keys, 1981
         near, far = np.array([a + 2, -a - 3, 0, 1]), a * np.array([1, -5, 8, -4])
         parts = {k: np.polyval(far if k in (-1, 2) else near, np.abs(t - k)) for k in (-1, 0, 1, 2)}
+    matrix = np.zeros((len(at), size))
     for step, part in parts.items():
         i = low.astype(np.int64) + step
         inside = ((i >= 0) & (i < size)) | (not attrs["exclude_outside"])
-        np.add.at(matrix, (rows, np.clip(i, 0, size - 1)), part * inside)
+        np.add.at(matrix, (np.arange(len(at)), np.clip(i, 0, size - 1)), part * inside)
     return np.asarray(matrix / matrix.sum(1, keepdims=True))
 
 
@@ -111,7 +126,7 @@ def local_sum(graph: Graph, node: Node, shape: tuple[int, ...]) -> tuple[Synapse
         return Pool(np.full(shape[0], 1 / prod(shape[1:])), shape[1:], ones, nothing, ones), 0.0
     if node.op == "Resize":
         matrices = resize_matrices(graph, node)
-        return "a resize that is no fixed sum of neighbours" if matrices is None else resample(matrices, shape[0])
+        return _checked(matrices, shape[0]) or "a resize that is no fixed sum of neighbours"
     attrs, pads = node.attrs, tuple(node.attrs["pads"])
     kernel, stride, dilation = (tuple(attrs[key]) for key in ("kernel_shape", "strides", "dilations"))
     pool = Pool(np.full(shape[0], 1 / prod(kernel)), kernel, stride, pads, dilation)
@@ -119,7 +134,18 @@ def local_sum(graph: Graph, node: Node, shape: tuple[int, ...]) -> tuple[Synapse
     if whole and pool.shape(shape)[1:] == graph.shape(node.output)[2:]:
         return pool, 0.0
     matrices = pool_matrices(graph, node)
-    return "average pooling with an empty window" if matrices is None else resample(matrices, shape[0])
+    return _checked(matrices, shape[0]) or "average pooling with an empty window, or of too many positions"
+
+
+def _checked(matrices: list[Array] | None, channels: int) -> tuple[Synapse, float] | str | None:
+    if matrices is None:
+        return None
+    found = resample(matrices, channels)
+    try:
+        found[0].kernel_weights(len(matrices))
+    except ValueError as fault:
+        return f"a sum over neighbours with {fault}"
+    return found
 
 
 def pool_matrices(graph: Graph, node: Node) -> list[Array] | None:
@@ -128,6 +154,8 @@ def pool_matrices(graph: Graph, node: Node) -> list[Array] | None:
     pre, post, attrs = graph.shape(node.inputs[0])[2:], graph.shape(node.output)[2:], node.attrs
     geometry = (attrs[key] for key in ("kernel_shape", "strides", "dilations"))
     out, pads = [], attrs["pads"]
+    if _too_large(pre, post):
+        return None
     for n, outputs, k, stride, dilation, before, after in zip(
         pre, post, *geometry, pads[: len(pre)], pads[len(pre) :], strict=True
     ):
@@ -151,16 +179,9 @@ def chosen(indices: Sequence[Array], shape: tuple[int, ...]) -> Route:
     return Take(tuple(tuple(map(int, index)) for index in indices))
 
 
-def choice(matrices: Sequence[Array]) -> list[Array] | None:
-    """The one input that each output is, or None where some output is more than one."""
-    if all(np.all(np.count_nonzero(m, axis=1) == 1) and np.all(m.max(1) == 1) for m in matrices):
-        return [m.argmax(1) for m in matrices]
-    return None
-
-
 def resample(matrices: Sequence[Array], channels: int) -> tuple[Resample, float]:
     """The synapse, and by how much its entries differ from `matrices` at most (0: by float32 rounding only)."""
-    mixing = max(1, sum(choice([m]) is None for m in matrices))
+    mixing = max(1, sum(not np.all(np.rint(m) == m) for m in matrices))
     limit = min(FINE, int(BUDGET ** (1 / mixing) + 1e-9))
     found = [_whole(m, limit) for m in matrices]
     weight = np.full(channels, 1 / prod(d for _, d in found))

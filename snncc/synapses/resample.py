@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from snncc.graph import Array
 from snncc.synapses.base import Synapse
+
+MAX_TAPS, MAX_WEIGHTS = 1 << 24, 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +22,9 @@ class Resample(Synapse):
     Args:
         weight: [C]; holds what the matrices' common denominators divide by.
         matrices: whole numbers [out, in], one a spatial axis.
+
+    Raises:
+        ValueError: in use, for inputs of another shape, and for more different entries than engines have tables for.
     """
 
     weight: Array
@@ -37,6 +43,8 @@ class Resample(Synapse):
 
     @cached_property
     def _kernel(self) -> Array:
+        if prod(len(values) for values, _ in self._columns) * len(self.weight) > MAX_WEIGHTS:
+            raise ValueError("too many different products of entries")
         return np.asarray(reduce(np.multiply.outer, [values for values, _ in self._columns]))
 
     def shape(self, pre: tuple[int, ...]) -> tuple[int, ...]:
@@ -81,12 +89,16 @@ def _columns(matrix: Array) -> tuple[Array, Array]:
 
     A kernel index stands for one value of the entries; a value that a row has several times needs as many indices.
     """
-    values, tables = [], []
-    for value in np.unique(matrix[matrix != 0]):
-        met = matrix == value
-        o, i = np.nonzero(met)
-        table = np.full((len(matrix), int(met.sum(1).max())), -1)
-        table[o, np.cumsum(met, axis=1)[o, i] - 1] = i
-        values += [value] * table.shape[1]
-        tables.append(table)
-    return np.array(values), np.concatenate(tables, axis=1)
+    o, i = np.nonzero(matrix)
+    values, which = np.unique(matrix[o, i], return_inverse=True)
+    group = o * len(values) + which
+    order = np.argsort(group, kind="stable")
+    rank = np.empty_like(o)
+    rank[order] = np.arange(len(o)) - np.searchsorted(group[order], group[order])
+    needed = np.zeros(len(values), np.int64)
+    np.maximum.at(needed, which, rank + 1)
+    if len(matrix) * needed.sum() > MAX_TAPS:
+        raise ValueError("too many different entries")
+    table = np.full((len(matrix), needed.sum()), -1)
+    table[o, (np.cumsum(needed) - needed)[which] + rank] = i
+    return np.repeat(values, needed), table
