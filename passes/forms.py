@@ -14,7 +14,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.passes.compose import compose
-from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Synapse
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Resample, Synapse
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import REPEATS, Reshape, Route, Slice
 
@@ -132,6 +132,8 @@ def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
     if isinstance(route, Reshape):
         if synapse is not None or any(isinstance(r, REPEATS) for r in term.routing):
             return None
+    elif isinstance(synapse, Resample) and not (isinstance(route, Slice) and not route.takes_all_channels(shape[0])):
+        return replace(term, synapse=synapse.then(route))
     elif isinstance(route, Slice) and not route.takes_all_channels(shape[0]) and synapse is not None:
         rows = slice(route.start[0], route.stop[0])
         if isinstance(synapse, Diagonal):

@@ -27,7 +27,7 @@ from snncc.synapses.base import Synapse
 from snncc.synapses.routing import Take, Upsample
 from snncc.synapses.taps import taps
 from tests.onnx_models import model
-from tests.test_agreement import check_engines, compiled, sample
+from tests.test_agreement import check_engines, check_lowering, compiled, sample
 
 MANY = settings(max_examples=150, deadline=None)
 COORDINATES = ["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", "half_pixel_symmetric"]
@@ -140,15 +140,15 @@ def test_nearest_by_whole_factors_is_an_upsample() -> None:
     assert route_of(graph, graph.nodes[0]) == Upsample((2, 3))
 
 
-def linear(size: list[int], to: list[int], **attrs: Any) -> tuple[Graph, list[Array]]:
+def linear(size: list[int], to: list[int], **attrs: Any) -> list[Array] | None:
     graph = one_node(size, "Resize(x, , , s)", {"mode": "linear", **attrs}, f", int64[{len(to) + 2}] s", s=[1, 2, *to])
-    found = resize_matrices(graph, graph.nodes[0])
-    assert found is not None
-    return graph, found
+    return resize_matrices(graph, graph.nodes[0])
 
 
 def test_doubling_has_quarters() -> None:
-    synapse, error = resample(linear([3, 3], [6, 3])[1], 2)
+    matrices = linear([3, 3], [6, 3])
+    assert matrices is not None
+    synapse, error = resample(matrices, 2)
     assert error == 0
     want = [[4, 0, 0], [3, 1, 0], [1, 3, 0], [0, 3, 1], [0, 1, 3], [0, 0, 4]]
     np.testing.assert_array_equal(synapse.matrices[0], want)
@@ -157,7 +157,8 @@ def test_doubling_has_quarters() -> None:
 
 
 def test_what_has_no_small_denominator_is_rounded_and_said_so() -> None:
-    matrices = linear([300, 2], [601, 499], coordinate_transformation_mode="align_corners")[1]
+    matrices = linear([300, 2], [601, 499], coordinate_transformation_mode="align_corners")
+    assert matrices is not None
     synapse, error = resample(matrices, 1)
     denominator = synapse.matrices[0].sum(1)
     assert 0 < error < 1 / 256 and np.all(denominator == denominator[0])  # constants stay constant
@@ -221,6 +222,28 @@ def test_a_choice_of_positions_needs_no_relay_and_a_sum_one() -> None:
     assert isinstance(summed.incoming(summed["k.relay"])[0].synapse, Resample)
     plain, _ = lowered("k = AveragePool<kernel_shape=[2,2], ceil_mode=1>(r)")
     assert not [j for j in plain.projections if isinstance(j.synapse, Resample | Pool)]  # multiplied into the Conv
+
+
+def test_a_route_behind_a_sum_chooses_rows_of_its_matrices() -> None:
+    body = 'k = Resize<mode="linear">(r, , s) m = Pad<mode="reflect">(k, p) d = Pad(m, q)'
+    text = f"""a (float[1,1,6,6] x, float[2,1,3,3] w, float[4] s, int64[8] p, int64[8] q) => (float y) {{
+        c = Conv(x, w) r = Relu(c) {body} y = MaxPool<kernel_shape=[2,2]>(d) }}"""
+    weights = {"s": [1, 1, 2, 1.5], "p": [0, 0, 1, 2, 0, 0, 3, 0], "q": [0, 0, 0, 1, 0, 0, 0, 2]}
+    network = check_lowering(model(text, weights))
+    assert [p.name for p in network.populations] == ["x", "r", "d.relay", "y", "y.readout"]
+    (resized,) = network.incoming(network["d.relay"])
+    assert isinstance(resized.synapse, Resample) and not resized.routing
+    graph = ingest(model(text, weights))
+    check_engines(compiled(graph), sample(graph, np.random.default_rng(2)))
+
+
+def test_tables_beyond_bounds_are_refused() -> None:
+    assert linear([5000], [5001]) is None
+    many = Resample(np.ones(1 << 12), (np.arange(1, 257).reshape(1, 256), np.arange(1, 258).reshape(1, 257)))
+    with pytest.raises(ValueError, match="too many"):
+        many.kernel_weights(2)
+    with pytest.raises(ValueError, match="too many"):
+        Resample(np.ones(1), (np.arange(1 << 13).reshape(1 << 12, 2),)).taps(0, 2)
 
 
 def test_the_report_states_the_error_of_rounding() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.synapses.base import Synapse
+from snncc.synapses.routing import Route
 
 MAX_TAPS, MAX_WEIGHTS = 1 << 24, 1 << 26
 
@@ -79,6 +80,12 @@ class Resample(Synapse):
         for axis, matrix in enumerate(self.matrices, 1):
             x = np.moveaxis(np.tensordot(matrix.astype(np.float64), x, (1, axis)), 0, axis)
         return x * self.weight.reshape(-1, *(1,) * len(self.matrices))
+
+    def then(self, route: Route) -> Resample:
+        """With a route behind it that works on each axis alone."""
+        chosen = [route.along(axis, np.arange(len(m))) for axis, m in enumerate(self.matrices)]
+        rows = [(m, o[:, None]) for m, o in zip(self.matrices, chosen, strict=True) if o is not None]
+        return replace(self, matrices=tuple(np.where(o >= 0, m[o[:, 0]], 0) for m, o in rows))
 
     def attributes(self) -> dict[str, Any]:
         return {"to": tuple(len(m) for m in self.matrices)}
