@@ -16,7 +16,7 @@ from snncc.graph import Array
 from snncc.passes.compose import compose
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Resample, Synapse
 from snncc.synapses.apply import apply
-from snncc.synapses.routing import REPEATS, Reshape, Route, Slice
+from snncc.synapses.routing import REPEATS, Reshape, Route, Slice, Upsample
 
 Shape = tuple[int, ...]
 
@@ -132,8 +132,6 @@ def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
     if isinstance(route, Reshape):
         if synapse is not None or any(isinstance(r, REPEATS) for r in term.routing):
             return None
-    elif isinstance(synapse, Resample) and not (isinstance(route, Slice) and not route.takes_all_channels(shape[0])):
-        return replace(term, synapse=synapse.then(route))
     elif isinstance(route, Slice) and not route.takes_all_channels(shape[0]) and synapse is not None:
         rows = slice(route.start[0], route.stop[0])
         if isinstance(synapse, Diagonal):
@@ -142,6 +140,8 @@ def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
             whole = (route.start[1:], route.stop[1:]) == ((0,) * (len(shape) - 1), shape[1:])
             cut = _rows(synapse, rows)
             return replace(term, synapse=cut) if whole and cut is not None else None
+    elif isinstance(synapse, Resample) and not isinstance(route, Upsample):  # which a relay does with fewer neurons
+        return replace(term, synapse=synapse.then(route))
     elif not (synapse is None or isinstance(synapse, Diagonal) or _mixes_channels_only(synapse)):
         return None
     if isinstance(route, Slice) and isinstance(synapse, Conv):

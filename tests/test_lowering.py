@@ -156,6 +156,11 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
         'c = Conv(x, w) r = Relu(c) q = Pad<mode="reflect">(r, p) t = Slice(q, a, b, a) d = Conv(t, u) y = Relu(d)',
         "float y", {"p": [0, 0, 1, 1, 0, 0, 1, 1], "a": [1], "b": [3]}, 0,
     ),
+    "a slice of channels of a resized sum": (
+        f"{PRUNE}, int64[1] a, int64[1] b",
+        'c = Conv(x, w) r = Relu(c) q = Resize<mode="linear">(r, , s) t = Slice(q, a, b, a) d = Conv(t, u) y = Relu(d)',
+        "float y", {"s": [1, 1, 2, 2], "a": [1], "b": [3]}, 0,
+    ),
     "a reflection, flattened": (
         "float[1,1,4,4] x, float[2,1,3,3] w, int64[8] p, float[3,24] g",
         'c = Conv(x, w) r = Relu(c) q = Pad<mode="reflect">(r, p) f = Flatten(q) d = Gemm<transB=1>(f, g) y = Relu(d)',
