@@ -33,17 +33,6 @@ UNREAD = {
 # onnxruntime 1.31 differs from the data of ONNX; after ingestion they give what onnxruntime does
 BESIDE_DATA = {"resize_downsample_scales_linear_align_corners", "resize_downsample_scales_cubic_align_corners"}
 
-UNCOUNTED = "average pooling that leaves its padding out of the mean"  # the divisor changes along the border
-UNLOWERED = {
-    "averagepool_2d_precomputed_pads": UNCOUNTED,
-    "averagepool_2d_precomputed_same_upper": UNCOUNTED,
-    "averagepool_2d_same_upper": UNCOUNTED,
-    "averagepool_2d_same_lower": UNCOUNTED,
-    "averagepool_2d_pads": UNCOUNTED,
-    "averagepool_2d_ceil": "average pooling with ceil_mode",
-    "averagepool_3d_dilations_large_count_include_pad_is_0_ceil_mode_is_True": "average pooling with ceil_mode",
-    "averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True": "average pooling with ceil_mode",
-}
 LIGHT = {  # name -> why the network is not lowered, or None
     "squeezenet": None,
     "densenet121": None,
@@ -51,7 +40,7 @@ LIGHT = {  # name -> why the network is not lowered, or None
     "vgg19": None,
     "shufflenet": "Transpose has no exact spiking counterpart",
     "inception_v1": "LRN has no exact spiking counterpart",
-    "inception_v2": UNCOUNTED,
+    "inception_v2": None,
     "bvlc_alexnet": "LRN has no exact spiking counterpart",
     "zfnet512": "LRN has no exact spiking counterpart",
 }
@@ -95,22 +84,21 @@ def test_node(name: str, tmp_path: Path) -> None:
             value, case.outputs[output], case.rtol, case.atol, equal_nan=True
         )
         assert near == (name not in BESIDE_DATA)
-    check_conversion(todo, r"a fixed batch of \d+" if batched(case) else UNLOWERED.get(name))
+    check_conversion(todo, r"a fixed batch of \d+" if batched(case) else None)
 
 
 def test_the_numbers_in_the_document() -> None:
     assert Counter(case.operator for case in CASES.values()) == OPERATORS
-    assert {*UNREAD, *BESIDE_DATA, *UNLOWERED} <= set(CASES)
+    assert {*UNREAD, *BESIDE_DATA} <= set(CASES)
     read = [case for name, case in CASES.items() if name not in UNREAD]
-    batches, refused = sum(map(batched, read)), len(UNLOWERED)
+    batches = sum(map(batched, read))
     rows = [
         ("single-node cases", len(CASES)),
         ("agree with onnxruntime after ingestion", len(read)),
         ("agree with the data of ONNX too", len(read) - len(BESIDE_DATA)),
         ("refused while reading", len(UNREAD)),
-        ("of those read: lower", len(read) - batches - refused),
+        ("of those read: lower", len(read) - batches),
         ("of those read: refused for a fixed batch", batches),
-        ("of those read: refused for an average pool", refused),
         ("light networks", len(LIGHT)),
         ("of those: lower", sum(why is None for why in LIGHT.values())),
     ]
