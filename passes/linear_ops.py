@@ -24,8 +24,11 @@ ADVICE = {
     "LeakyRelu": "train with ReLU",
     "PRelu": "train with ReLU",
     "Clip": "train with ReLU",
-    "InstanceNormalization": "train with BatchNorm, whose statistics are frozen",
-    "GroupNormalization": "train with BatchNorm, whose statistics are frozen",
+    "InstanceNormalization": "freeze its statistics over the calibration set (changes the outputs; says by how much): "
+    "--pass freeze-norm; or train with BatchNorm",
+    "GroupNormalization": "freeze its statistics over the calibration set (changes the outputs; says by how much): "
+    "--pass freeze-norm; or train with BatchNorm",
+    "LayerNormalization": "train with BatchNorm, whose statistics are frozen",
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
     "Resize": "use nearest upsampling by whole factors, or a transposed convolution",
     "AveragePool": "use count_include_pad and no ceil_mode",
