@@ -11,9 +11,11 @@ from onnx import TensorProto, helper
 
 from snncc.errors import FormatError
 from snncc.graph import Array, Graph, Node, Type, frozen
+from snncc.ingest.batch import one_sample
 from snncc.ingest.canonical import canonicalise
 from snncc.ingest.fold import bind_dimensions, fold_constants, static_shape, to_one_opset
 from snncc.ingest.limits import REEXPORT, node_label, read_model
+from snncc.ingest.spelling import expand_group_norm, to_float32
 from snncc.onnx_attributes import resolved
 
 EVAL = "exported in train mode? call model.eval() before the export"
@@ -47,6 +49,8 @@ def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) ->
         model.CopyFrom(source)
     meta = {entry.key: entry.value for entry in model.metadata_props}  # the converter drops it
     bind_dimensions(model, shapes)
+    to_float32(model)
+    expand_group_norm(model)
     model, weights = fold_constants(to_one_opset(model))
     types = _types(model)
     graph = Graph(
@@ -62,7 +66,7 @@ def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) ->
             raise FormatError(f"output {name!r} is never made", node=name, remedy=REEXPORT)
         if name in weights:
             raise FormatError(f"output {name!r} is a constant: it depends on no input", node=name, remedy=REEXPORT)
-    return canonicalise(graph)
+    return one_sample(canonicalise(graph))
 
 
 def _types(model: onnx.ModelProto) -> dict[str, Type]:
@@ -86,9 +90,11 @@ def _types(model: onnx.ModelProto) -> dict[str, Type]:
 
 def _dtype(value: onnx.ValueInfoProto, label: str | None) -> str:
     code = value.type.tensor_type.elem_type
-    if code in (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE):
+    if code == TensorProto.DOUBLE:
+        raise FormatError(f"{value.name!r} is double", node=label, remedy="export in float32: model.float()")
+    if label is None and code not in (TensorProto.FLOAT, TensorProto.UINT8):
         name = TensorProto.DataType.Name(code).lower()
-        raise FormatError(f"{value.name!r} is {name}", node=label, remedy="export in float32: model.float()")
+        raise FormatError(f"input {value.name!r} is {name}: not an image", remedy="give the network a float32 input")
     if code in (TensorProto.UNDEFINED, TensorProto.STRING):
         raise FormatError(f"{value.name!r} has no numeric type", node=label, remedy=REEXPORT)
     return str(np.dtype(helper.tensor_dtype_to_np_dtype(code)).name)

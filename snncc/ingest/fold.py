@@ -26,7 +26,7 @@ GROWS_NOT = {"NonZero", "Compress", "Unique"}  # output shape unknown before, bu
 
 
 def bind_dimensions(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Give every graph input a static shape, in place; a symbolic batch becomes 1.
+    """Give every graph input a static shape, in place; a symbolic batch becomes 1, a fixed one stays.
 
     Raises:
         FormatError: a dimension is open and `shapes` does not settle it.
@@ -77,16 +77,13 @@ def _bind(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
                 )
             dim.ClearField("dim_param")
             dim.dim_value = size
+        elif axis == 0 and len(dims) > 1 and given is not None and given[0] == 1:
+            continue  # a fixed batch: one_sample takes one sample of it
         if given is not None and dim.dim_value != given[axis]:
             fixed = f"dimension {axis} is fixed to {dim.dim_value} in the file"
             raise OptionError(f"--shape {value.name}: {fixed}", remedy=f"give {dim.dim_value}, or export it open")
         if dim.dim_value < 1:
             raise FormatError(f"dimension {axis} of input {value.name!r} is {dim.dim_value}")
-    if len(dims) > 1 and dims[0].dim_value != 1:
-        raise FormatError(
-            f"input {value.name!r} has a fixed batch of {dims[0].dim_value}",
-            remedy="export with batch 1 or a dynamic batch",
-        )
 
 
 def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
