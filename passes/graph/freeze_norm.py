@@ -56,7 +56,7 @@ class FreezeNorm:
         for feeds in context.stream(self.name):
             found = context.evaluate(graph, feeds, [value, result])
             x, y = (found[name].astype(np.float64).reshape(channels, -1) for name in (value, result))
-            sums, count = sums + [x.mean(1), y.mean(1), (x * x).mean(1), (x * y).mean(1)], count + 1
+            sums, count = sums + np.stack([x.mean(1), y.mean(1), (x * x).mean(1), (x * y).mean(1)]), count + 1
         if not count:
             raise PassError("the calibration set is empty")
         x, y, xx, xy = sums / count
@@ -66,8 +66,8 @@ class FreezeNorm:
 
 
 def _ends(graph: Graph, node: Node) -> tuple[str, Node | None]:
-    """What is normalised, and the node that gives the result. In a group normalisation a Reshape [1, C, *S] -> [1, G, ...]
-    stands before `node` and one back after it; None in place of the latter if something else reads what is between."""
+    """What is normalised, and the node that gives the result. In a group normalisation a Reshape from [1, C, *S] to
+    [1, G, ...] stands before `node` and one back after it; None in place of the latter if it is not there."""
     before, after = graph.producer(node.inputs[0]), graph.sole_user(node.output)
     if before is None or before.op != "Reshape" or len(graph.shape(before.inputs[0])) < 3:
         return node.inputs[0], node

@@ -33,13 +33,14 @@ class Layout:
     ensures: ClassVar[tuple[Callable[[Any], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Graph:
-        if not any(_to_last(graph, node) for node in graph.nodes):
+        turns = [node for node in graph.nodes if _to_last(graph, node) or _to_first(graph, node)]
+        if not any(_to_last(graph, node) for node in turns):
             return graph
-        walk = _Walk(graph)
-        moved = walk.run()
-        for node in graph.find("Transpose"):
-            kept = moved.producer(node.output)
-            if kept is None or kept.op != "Transpose":
+        moved = _Walk(graph).run()
+        for node in turns:
+            if (kept := moved.producer(node.output)) is not None and kept.op == node.op:
+                context.note(node.label, "skipped", "what reads it wants this layout")
+            else:
                 context.note(node.label, "folded", "channels come first throughout")
         return moved
 
@@ -249,7 +250,7 @@ class _Walk:
         return [replace(node, inputs=inputs)] if moved == list(range(2, rank)) else None
 
     def _reshape(self, node: Node) -> list[Node] | None:
-        """Where it only splits or joins spatial axes, where the order in memory is the same, or before a Dense layer."""
+        """Where it splits or joins spatial axes only, where the order in memory stays, or before a Dense layer."""
         source, out = self.graph.shape(node.inputs[0]), self.graph.shape(node.output)
         twin = self.twins[node.inputs[0]]
         spatial = prod(source[1:-1])

@@ -125,9 +125,49 @@ def _global_max_pool(node: Node, draft: Draft) -> list[Node]:
 
 
 def _average_pool(node: Node, draft: Draft) -> list[Node]:
-    size = draft.graph.shape(node.inputs[0])[2:]
-    whole = node.attrs["kernel_shape"] == size and not any(node.attrs["pads"]) and set(node.attrs["dilations"]) <= {1}
-    return [Node("GlobalAveragePool", node.inputs, node.outputs, {}, node.origin)] if whole else [node]
+    """GlobalAveragePool where one window covers all; whether padding counts is only said where there is any."""
+    size, attrs = draft.graph.shape(node.inputs[0])[2:], node.attrs
+    if any(attrs["pads"]) or attrs["ceil_mode"]:
+        return [node]
+    if attrs["kernel_shape"] == size and set(attrs["dilations"]) <= {1}:
+        return [Node("GlobalAveragePool", node.inputs, node.outputs, {}, node.origin)]
+    return [replace(node, attrs={**attrs, "count_include_pad": 0})]
+
+
+def _pad(node: Node, draft: Draft) -> list[Node]:
+    """Amounts for every axis; a fill of 0 is not said."""
+    amounts, fill, axes = (draft.constant(node, index) for index in (1, 2, 3))
+    given = [name for name in node.inputs[2:] if name]
+    if amounts is None or any(name not in draft.graph.weights for name in given):
+        return [node]
+    rank = len(draft.graph.shape(node.output))
+    full: Array = np.zeros((2, rank), np.int64)
+    full[:, np.arange(rank) if axes is None else axes] = amounts.reshape(2, -1)
+    filled = () if fill is None or not fill.any() else (draft.weight(f"{node.output}.fill", fill.reshape(())),)
+    pads = draft.weight(f"{node.output}.pads", full.reshape(-1))
+    return [replace(node, inputs=(node.inputs[0], pads, *filled))]
+
+
+def _slice(node: Node, draft: Draft) -> list[Node]:
+    """Steps of 1: starts and ends within the axes they cut, in the order of these."""
+    found = [draft.constant(node, index) for index in range(1, len(node.inputs))]
+    if any(f is None for f in found) or (len(found) > 3 and (found[3] != 1).any()):  # type: ignore[union-attr]
+        return [node]
+    shape = draft.graph.shape(node.inputs[0])
+    axes = found[2] if len(found) > 2 else np.arange(len(found[0]))  # type: ignore[arg-type]
+    cuts = {}
+    for axis, start, stop in zip(axes, found[0], found[1], strict=True):  # type: ignore[arg-type]
+        bounds = slice(int(start), int(stop)).indices(shape[axis])[:2]
+        if bounds != (0, shape[axis]):
+            cuts[int(axis) % len(shape)] = bounds
+    if not cuts:
+        return [Node("Identity", node.inputs[:1], node.outputs, {}, node.origin)]
+    columns = zip(*((*cuts[axis], axis) for axis in sorted(cuts)), strict=True)
+    names = [
+        draft.weight(f"{node.output}.{what}", np.asarray(column, np.int64))
+        for what, column in zip(("start", "stop", "axis"), columns, strict=True)
+    ]
+    return [replace(node, inputs=(node.inputs[0], *names))]
 
 
 def _split(node: Node, draft: Draft) -> list[Node]:
@@ -279,6 +319,8 @@ RULES: dict[str, Callable[[Node, Draft], list[Node]]] = {
     "ReduceMax": _reduce,
     "GlobalMaxPool": _global_max_pool,
     "AveragePool": _average_pool,
+    "Pad": _pad,
+    "Slice": _slice,
     "Split": _split,
     "Neg": _negative,
     "Max": _bound,

@@ -1,10 +1,12 @@
-"""What is spelled anew before the opset conversion: half precision as float32, GroupNormalization by older operators."""
+"""Spelled anew before the opset conversion: half precision as float32, GroupNormalization by older operators."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from snncc.graph import Array
 
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -50,7 +52,7 @@ def _grouped(graph: onnx.GraphProto, node: onnx.NodeProto, rank: int) -> list[on
     out, stem, name = node.output[0], f"{node.output[0]}.group", node.name
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     groups = int(attrs["num_groups"])
-    constants = {
+    constants: dict[str, Array] = {
         "split": np.asarray([0, groups, -1], np.int64), "one": np.ones(groups, np.float32),
         "zero": np.zeros(groups, np.float32), "vector": np.asarray([-1] + [1] * (rank - 2), np.int64),
     }  # fmt: skip

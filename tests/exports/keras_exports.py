@@ -4,18 +4,20 @@ KERAS_BACKEND=torch python keras_exports.py        (keras 3.15, torch 2.13)
 KERAS_BACKEND=tensorflow python keras_exports.py   (keras 3.15, tensorflow-cpu 2.21, tf2onnx 1.17)
 """
 
+from typing import Any
+
+import keras
 import numpy as np
 import onnx
-import keras
 from keras import layers
 
 
-def block(x, channels, strides=1):
+def block(x: Any, channels: int, strides: int = 1) -> Any:
     x = layers.Conv2D(channels, 3, strides, padding="same")(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
 
 
-def unet():
+def unet() -> Any:
     """Strided 'same' convolutions pad asymmetrically; the skip joins along the last axis."""
     x = keras.Input((16, 12, 1))
     a = block(x, 4)
@@ -25,7 +27,7 @@ def unet():
     return keras.Model(x, layers.Conv2D(2, 1)(layers.MaxPooling2D(2)(c)))
 
 
-def classifier():
+def classifier() -> Any:
     """Flatten of a channels-last map, ReLU6, and the mean over all positions."""
     x = keras.Input((8, 8, 3))
     a = layers.ReLU(max_value=6.0)(layers.Conv2D(5, 3, padding="same", strides=2)(x))
