@@ -36,8 +36,8 @@ ADVICE = {
     "Concat": "concatenate along channels",
     "Conv": "let each of its groups read from one branch of the concatenation",
     "Pad": "pad with zeros",
-    "Split": "slice the channels instead",
-    "Sum": "add two values at a time",
+    "HardSwish": "products of a value and its gate do not spike: train with ReLU",
+    "Softplus": "train with ReLU",
 }
 
 

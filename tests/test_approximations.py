@@ -87,7 +87,8 @@ def test_norms_are_refused_with_advice(name: str) -> None:
 
 
 def test_max_pool_as_average() -> None:
-    graph = ingest(model("agraph (float[1,2,8,8] x) => (float y) { a = Relu (x)  y = MaxPool <kernel_shape=[2,2]> (a) }"))
+    text = "agraph (float[1,2,8,8] x) => (float y) { a = Relu (x)  y = MaxPool <kernel_shape=[2,2]> (a) }"
+    graph = ingest(model(text))
     context = calibrated(0.1)
     after = MaxPoolToAvgPool().run(graph, context)
     assert isinstance(after, Graph) and [node.op for node in after.nodes] == ["Relu", "AveragePool"]

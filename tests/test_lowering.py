@@ -136,7 +136,6 @@ REFUSED = {
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
     "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
     "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[2,2], pads=[1,1,1,1]>(r) y = Relu(p)",
-    "c = Conv(x, w) a, b = Split<axis=1, num_outputs=2>(c) y = Relu(a)",
 }
 
 
