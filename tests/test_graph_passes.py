@@ -460,6 +460,14 @@ CHANNELS_LAST: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
         {},
         "Transpose Conv Add Relu Conv",
     ),
+    "volume": (
+        "layout",
+        "agraph (float[1,5,4,6,2] x, float[3,2,3,3,3] w, float[3] b, int64[3] a) => (float y) "
+        "{ c = Transpose <perm=[0,4,1,2,3]> (x)  d = Conv (c, w)  e = Transpose <perm=[0,2,3,4,1]> (d)  f = Add (e, b) "
+        "  y = ReduceMean <keepdims=0> (f, a) }",
+        {"a": [1, 2, 3]},
+        "Transpose Conv Add GlobalAveragePool Reshape",
+    ),
     "repetition along rows, then columns": (
         "layout,repeat-to-resize",
         f"agraph ({LAST}, float[4,4,3,3] w, int64[5] s, int64[5] r, int64[4] t, int64[5] u, int64[5] q, int64[4] v) "
