@@ -86,6 +86,7 @@ class _Lowering:
         for value in self.graph.outputs:
             if value not in self.after and value not in self.analog:
                 self._read_out(value)
+        self._check_numbers()
         encoders = [p for p in self.populations.values() if p.is_encoder]
         others = [p for p in self.populations.values() if not p.is_encoder]
         return Network(
@@ -96,6 +97,14 @@ class _Lowering:
             self._analog_part(self.prologue, [*(p.value for p in encoders), *self.graph.outputs]),
             self._analog_part(self.epilogue, list(self.graph.outputs)),
         )
+
+    def _check_numbers(self) -> None:
+        if not self.populations:
+            raise UnsupportedError("nothing in it spikes", remedy="give a network with ReLU, max pooling or weights")
+        arrays = [(p.name, p.bias) for p in self.populations.values()]
+        for name, array in (*arrays, *((j.name, j.synapse.weight) for j in self.projections)):
+            if array is not None and not np.isfinite(array).all():
+                raise UnsupportedError("numbers too large to be multiplied out", node=name, remedy="train it again")
 
     # -- the analog ends --------------------------------------------------------------------------------------------
 

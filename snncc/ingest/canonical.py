@@ -99,7 +99,7 @@ def _reduce_mean(node: Node, draft: Draft) -> list[Node]:
     rank = len(shape)
     if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes) != list(range(2, rank)):
         return [node]
-    if node.attrs["keepdims"]:
+    if len(draft.graph.shape(node.output)) == rank:  # keepdims, which may be any number in the file
         return [Node("GlobalAveragePool", node.inputs[:1], node.outputs, {}, node.origin)]
     mean = draft.value(f"{node.output}.mean", (*shape[:2], *[1] * (rank - 2)))
     pool = Node("GlobalAveragePool", node.inputs[:1], (mean,), {}, node.origin)

@@ -15,7 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 from snncc.errors import FormatError, OptionError
 from snncc.graph import Array
-from snncc.ingest.limits import REEXPORT, check_finite, node_label
+from snncc.graph_onnx import static_shape
+from snncc.ingest.limits import REEXPORT, check_finite, first_line, node_label
 
 OPSET, IR_VERSION = 20, 10
 MAX_ELEMENTS = 2**31  # of one value
@@ -98,7 +99,7 @@ def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         return version_converter.convert_version(model, OPSET)
     except Exception as error:
         raise FormatError(
-            f"cannot convert from opset {version} to {OPSET}: {str(error).strip()[:200]}",
+            f"cannot convert from opset {version} to {OPSET}: {first_line(error)}",
             remedy=f"export with opset_version={OPSET}",
         ) from None
 
@@ -108,20 +109,12 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:
-        raise FormatError(f"the shapes do not fit together: {str(error).strip()[:300]}", remedy=REEXPORT) from None
+        raise FormatError(f"the shapes do not fit together: {first_line(error)}", remedy=REEXPORT) from None
     for value in (*model.graph.value_info, *model.graph.output):
         shape = static_shape(value)
         if shape is not None and math.prod(shape) > MAX_ELEMENTS:
             raise FormatError(f"value {value.name!r} would have {math.prod(shape)} elements", node=value.name)
     return model
-
-
-def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
-    """The shape, or None if it is not fully known."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in tensor.shape.dim)
 
 
 def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
