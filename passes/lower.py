@@ -19,6 +19,7 @@ from snncc.passes.forms import (
     Form,
     Term,
     added,
+    check_numbers,
     cut_alike,
     fitted,
     lifted,
@@ -47,8 +48,7 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 POOLS = ("AveragePool", "GlobalAveragePool")
 ROUTES = ("Resize", "Pad", "Reshape", "Slice")
 WORK = (*WEIGHTED, *POOLS, "Relu", "MaxPool")  # what the spiking network does; the epilogue never does it
-
-
+MAX_TERMS = 1024  # of one value: a sum of a value with itself, 30 times over, would have 2^30
 @dataclass(frozen=True)
 class Lower:
     """teacher graph to spiking graph: ReLUs become populations, linear maps projections, the ends stay analog"""
@@ -86,7 +86,7 @@ class _Lowering:
         for value in self.graph.outputs:
             if value not in self.after and value not in self.analog:
                 self._read_out(value)
-        self._check_numbers()
+        check_numbers(self.populations.values(), self.projections)
         encoders = [p for p in self.populations.values() if p.is_encoder]
         others = [p for p in self.populations.values() if not p.is_encoder]
         return Network(
@@ -97,14 +97,6 @@ class _Lowering:
             self._analog_part(self.prologue, [*(p.value for p in encoders), *self.graph.outputs]),
             self._analog_part(self.epilogue, list(self.graph.outputs)),
         )
-
-    def _check_numbers(self) -> None:
-        if not self.populations:
-            raise UnsupportedError("nothing in it spikes", remedy="give a network with ReLU, max pooling or weights")
-        arrays = [(p.name, p.bias) for p in self.populations.values()]
-        for name, array in (*arrays, *((j.name, j.synapse.weight) for j in self.projections)):
-            if array is not None and not np.isfinite(array).all():
-                raise UnsupportedError("numbers too large to be multiplied out", node=name, remedy="train it again")
 
     # -- the analog ends --------------------------------------------------------------------------------------------
 
@@ -226,7 +218,9 @@ class _Lowering:
         elif node.output not in self.ahead and node.op not in WORK and not self._sums(node):
             self._to_epilogue(node, "after the readouts: no weights, no spikes")
         else:
-            self.forms[node.output] = self._traced(node, handler(node))
+            self.forms[node.output] = form = self._traced(node, handler(node))
+            if sum(1 + len(block.terms) for block in form) > MAX_TERMS:
+                raise self._refusal(node, f"more than {MAX_TERMS} branches meet")
 
     def _traced(self, node: Node, form: Form) -> Form:
         """The form with the teacher's nodes that made it; spikes start afresh."""

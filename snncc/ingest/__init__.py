@@ -15,7 +15,7 @@ from snncc.graph_onnx import static_shape
 from snncc.ingest.canonical import canonicalise
 from snncc.ingest.fold import bind_dimensions, fold_constants, to_one_opset
 from snncc.ingest.limits import REEXPORT, node_label, read_model
-from snncc.ingest.semantics import check_node
+from snncc.ingest.semantics import check_node, check_weights
 from snncc.onnx_attributes import resolved
 from snncc.verify import verify_graph
 
@@ -75,7 +75,9 @@ def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) ->
             raise FormatError(f"output {name!r} is never made", node=name, remedy=REEXPORT)
         if name in weights:
             raise FormatError(f"output {name!r} is a constant: it depends on no input", node=name, remedy=REEXPORT)
-    return canonicalise(graph)
+    graph = canonicalise(graph)
+    check_weights(graph)
+    return graph
 
 
 def _types(model: onnx.ModelProto) -> dict[str, Type]:

@@ -20,12 +20,13 @@ from snncc.graph import Array
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit
 MAX_TENSOR_BYTES = 2**31 - 1  # all weights together: the version converter serialises them in one message
-MAX_NODES = 20_000
+MAX_NODES = 5_000
 MAX_RANK = 8
 MAX_NAME = 1000
 OLDEST_OPSET, OLDEST_IR = 7, 3
 STANDARD = ("", "ai.onnx")
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+INFINITE = {"Constant", "Clip"}  # bounds and masks may be
 
 REEXPORT = "export the model again, e.g. with torch.onnx.export"
 DIVERGED = "the training diverged; export an earlier checkpoint"
@@ -129,6 +130,8 @@ def _check_node(node: onnx.NodeProto) -> None:
     for attribute in node.attribute:
         if attribute.ref_attr_name:
             raise FormatError(f"attribute {attribute.name!r} refers to one of a function", node=label)
+        if node.op_type not in INFINITE and not np.isfinite([attribute.f, *attribute.floats]).all():
+            raise FormatError(f"attribute {attribute.name!r} is NaN or infinite", node=label)
         if attribute.HasField("g") or attribute.graphs:
             raise FormatError(
                 "control flow (If, Loop, Scan) has no fixed graph",

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from snncc.errors import FormatError
-from snncc.graph import Array
+from snncc.graph import Array, Graph
 from snncc.ingest.limits import DIVERGED, REEXPORT
+from snncc.onnx_attributes import WINDOWED
 
 EVAL = "exported in train mode? call model.eval() before the export"
 MAX_WEIGHT = 2.0**60  # products of a few of them stay far from float32's largest number, 2^128
+MAX_TAPS = 2**22  # (output, kernel index) pairs along one axis
 Shape = tuple[int, ...]
 
 
@@ -29,21 +31,36 @@ def check_node(
     """Raises FormatError. `shapes` are those of `inputs`, `out` that of the first output."""
     if op in ("Conv", "ConvTranspose"):
         _check_channels(op, shapes, int(attrs.get("group", 1)), label)
+    if op in WINDOWED and shapes[0] is not None:
+        for size, kernel in zip(out[2:], attrs["kernel_shape"], strict=True):
+            if size * kernel > MAX_TAPS:
+                raise FormatError(f"windows of {kernel} at {size} places", node=label, remedy="use smaller windows")
     if op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze") and shapes[0] is not None:
         if math.prod(shapes[0]) != math.prod(out):
             raise FormatError(f"{shapes[0]} cannot take the shape {out}", node=label, remedy=REEXPORT)
-    if op in ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"):
-        for name in inputs:
-            if name in weights and np.abs(weights[name]).max(initial=0) > MAX_WEIGHT:
-                raise FormatError(f"weight {name!r} holds numbers beyond 2^60", node=label, remedy=DIVERGED)
     if op == "BatchNormalization":
         if attrs.get("training_mode", 0):
             raise FormatError("batch normalisation in training mode", node=label, remedy=EVAL)
-        _check_normalisation(inputs, shapes, weights, float(attrs["epsilon"]), label)
+        if any(shape != (shapes[0] or (0,))[1:2] for shape in shapes[1:5]):
+            raise FormatError(f"parameters {shapes[1:5]} for the input {shapes[0]}", node=label, remedy=REEXPORT)
     if op == "Dropout" and len(inputs) > 2 and inputs[2]:
         mode = weights.get(inputs[2])
         if mode is None or mode.any():
             raise FormatError("dropout in training mode", node=label, remedy=EVAL)
+
+
+def check_weights(graph: Graph) -> None:
+    """Of the canonical graph, where all factors are multiplied in. Raises FormatError."""
+    for node in graph.nodes:
+        if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"):
+            continue
+        for name in node.inputs:
+            constant = graph.constant(name)
+            if constant is not None and not np.abs(constant).max(initial=0) <= MAX_WEIGHT:
+                raise FormatError(f"weight {name!r} holds numbers beyond 2^60", node=node.label, remedy=DIVERGED)
+        bias = graph.constant(node.inputs[2]) if node.op == "Gemm" and len(node.inputs) > 2 else None
+        if bias is not None and bias.shape[-1:] not in ((), (1,), graph.shape(node.output)[-1:]) or np.ndim(bias) > 2:
+            raise FormatError(f"bias of shape {np.shape(bias)}", node=node.label, remedy=REEXPORT)
 
 
 def _check_channels(op: str, shapes: list[Shape | None], group: int, label: str) -> None:
@@ -58,14 +75,3 @@ def _check_channels(op: str, shapes: list[Shape | None], group: int, label: str)
         )
     if len(shapes) > 2 and shapes[2] is not None and shapes[2] != (out,):
         raise FormatError(f"bias of shape {shapes[2]} for {out} output channels", node=label, remedy=REEXPORT)
-
-
-def _check_normalisation(
-    inputs: list[str], shapes: list[Shape | None], weights: Mapping[str, Array], epsilon: float, label: str
-) -> None:
-    channels = (shapes[0] or (0,))[1:2]
-    if any(shape != channels for shape in shapes[1:5]):
-        raise FormatError(f"parameters {shapes[1:5]} for the input {shapes[0]}", node=label, remedy=REEXPORT)
-    variance = weights.get(inputs[4])
-    if variance is not None and not variance.min() + epsilon > 0:
-        raise FormatError(f"a variance of {variance.min():g}", node=label, remedy=DIVERGED)
