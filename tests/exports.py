@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,10 +57,9 @@ def bases(folder: Path) -> list[Base]:
 
 def torch_exports() -> Iterator[tuple[str, onnx.ModelProto]]:
     """Small networks from both exporters of torch; none without torch."""
-    try:
-        import torch
-    except ImportError:
+    if importlib.util.find_spec("torch") is None:
         return
+    torch: Any = importlib.import_module("torch")
     nn = torch.nn
 
     class UNet(nn.Module):  # type: ignore[misc, name-defined]

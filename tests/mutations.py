@@ -18,21 +18,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from click.testing import CliRunner
-from google.protobuf.message import Message
+from click.testing import CliRunner, Result
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import helper, numpy_helper
 
+from snncc.cli import main
 from tests.exports import Base, bases
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS, MEGABYTES = 1.0, 1024  # what a refusal may take: CPU time, and peak resident memory of the whole process
+SECONDS, MEGABYTES = 1.0, 1024  # CPU time and memory that a refusal may take
 KILL_SECONDS, ROOM = 20, 2 << 30  # where a worker is stopped: CPU time of one file, address space beyond the imports
 WHOLE = [0, 1, -1, 2, 3, 7, 255, 2**16, 2**31 - 1, 2**31, 2**40, 2**63 - 1, -(2**31), -(2**63)]
 REAL = [0.0, -1.0, 0.5, 1e-38, 1e38, -1e38, float("nan"), float("inf"), float("-inf"), 1e9]
@@ -52,7 +53,7 @@ def mutated(content: bytes, seed: int) -> tuple[str, bytes]:
     for _ in range(rng.integers(1, 4)):
         try:
             (_edit_field if kind == "field" else _edit_graph)(model, rng)
-        except Exception:  # noqa: S112 
+        except Exception:
             continue  # protobuf or numpy cannot hold the damage
     return kind, model.SerializeToString()
 
@@ -148,8 +149,8 @@ def _edit_graph(model: onnx.ModelProto, rng: np.random.Generator) -> None:
             bomb = _any(["ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike"], rng)
             name, sizes = f"bomb{len(graph.node)}", np.array(rng.choice(WHOLE, 3), np.int64)
             graph.initializer.append(numpy_helper.from_array(sizes, f"{name}.sizes"))
-            made = helper.make_node(bomb, [f"{name}.sizes"] * (1 if bomb in ("ConstantOfShape", "EyeLike") else 2), [name])
-            model.graph.node.insert(0, made)
+            read = [f"{name}.sizes"] * (1 if bomb in ("ConstantOfShape", "EyeLike") else 2)
+            model.graph.node.insert(0, helper.make_node(bomb, read, [name]))
             if node.input:
                 node.input[-1] = name
 
@@ -167,9 +168,9 @@ def _edit_weight(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:
 
 def _attribute(kind: int, rng: np.random.Generator) -> Any:
     whole, real = [_any(WHOLE, rng) for _ in range(rng.integers(1, 7))], [_any(REAL, rng) for _ in range(2)]
-    types = onnx.AttributeProto
-    known = {types.INT: whole[0], types.INTS: whole, types.FLOAT: real[0], types.FLOATS: real, types.STRING: "evil"}
-    return known.get(kind, numpy_helper.from_array(np.array(whole, np.int64)))
+    names = {"INT": whole[0], "INTS": whole, "FLOAT": real[0], "FLOATS": real, "STRING": "evil"}
+    name = onnx.AttributeProto.AttributeType.Name(kind)
+    return names.get(name, numpy_helper.from_array(np.array(whole, np.int64)))
 
 
 def _any(items: Any, rng: np.random.Generator) -> Any:
@@ -196,19 +197,14 @@ class Outcome:
 
 def attempt(base: Base, seed: int, folder: Path) -> Outcome:
     """Damage `base` by `seed` and run a command on it in `folder`."""
-    from snncc.cli import main
-
     kind, content = mutated(base.content, seed)
     file = folder / base.file
     file.write_bytes(content)
     command = base.commands[seed % len(base.commands)]
-    before = set(os.listdir(folder))
-    _forget_peak()
-    began = time.process_time()
-    result = CliRunner().invoke(main, [part.format(file=file, folder=folder) for part in command])
-    seconds, megabytes = time.process_time() - began, _peak()
-    written = set(os.listdir(folder)) - before
-    fault = wrong(result, file, written)
+    result, seconds, megabytes, written = measured(
+        [part.format(file=file, folder=folder) for part in command], folder
+    )
+    fault = wrong(result, written)
     if result.exit_code and not fault and (seconds > SECONDS or megabytes > MEGABYTES):
         fault = f"{seconds:.1f} s, {megabytes:.0f} MB"
     for name in written:
@@ -216,7 +212,17 @@ def attempt(base: Base, seed: int, folder: Path) -> Outcome:
     return Outcome(seed, base.name, kind, command[0], result.exit_code, seconds, megabytes, fault, result.stderr[:2000])
 
 
-def wrong(result: Any, file: Path, written: set[str]) -> str:
+def measured(command: Sequence[str], folder: Path) -> tuple[Result, float, float, set[str]]:
+    """Run a command: its result, CPU seconds, the memory it took at most (MB), and what it left in `folder`."""
+    before, resident = set(os.listdir(folder)), _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+    began = time.process_time()
+    result = CliRunner().invoke(main, list(command))
+    seconds, megabytes = time.process_time() - began, _memory("VmHWM") - resident
+    return result, seconds, megabytes, set(os.listdir(folder)) - before
+
+
+def wrong(result: Result, written: set[str]) -> str:
     """What is not as it should be: a good exit, or one block that names file and remedy, and nothing written."""
     block = result.stderr
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -240,14 +246,10 @@ def wrong(result: Any, file: Path, written: set[str]) -> str:
     return ""
 
 
-def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> float:
-    """Largest resident memory of this process since `_forget_peak`, in MB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+def _memory(key: str) -> float:
+    """MB, from this process's /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
 
 
 def work(seeds: range, folder: Path) -> None:
@@ -255,13 +257,10 @@ def work(seeds: range, folder: Path) -> None:
     known: list[Base] = pickle.loads((folder / "bases").read_bytes())
     for base in known:  # warm: what is compiled once (kernels) is not the damaged file's time
         for command in base.commands:
-            from snncc.cli import main
-
             (folder / base.file).write_bytes(base.content)
             good = CliRunner().invoke(main, [part.format(file=folder / base.file, folder=folder) for part in command])
             assert good.exit_code in (0, 1), (base.name, good.output)
-    size = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmSize"))
-    limit = int(size.split()[1]) * 1024 + ROOM
+    limit = int(_memory("VmSize")) * 2**20 + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     print("ready", flush=True)
     for seed in seeds:
@@ -290,27 +289,58 @@ def outcomes(seeds: range) -> Iterator[Outcome]:
                 seeds = range(seeds.start + 1, seeds.stop)
 
 
-def main() -> None:
+def report(found: Sequence[Outcome]) -> str:
+    """docs/results/hostile.md."""
+    rows = []
+    for command in sorted({o.command for o in found}):
+        own = [o for o in found if o.command == command]
+        codes = Counter(o.code for o in own)
+        refused = [o for o in own if o.code] or own
+        cells = (command, len(own), codes[2], codes[1], codes[0], sum(bool(o.fault) for o in own))
+        slowest, largest = max(o.seconds for o in refused), max(o.megabytes for o in refused)
+        rows.append(f"| {' | '.join(map(str, cells))} | {slowest:.2f} s | {largest:.0f} MB |")
+    return "\n".join(
+        [
+            "# Mutated teachers and compiled files",
+            "",
+            f"`python -m tests.mutations {len(found)} --write`",
+            "",
+            "Bits flipped, files cut, fields edited at random, operators, attributes, inputs and weights changed: of",
+            "real exports, of small models, and of a compiled network. Exit 2: bad input; 1: valid, but not for this",
+            "compiler; 0: harmless. A fault is a traceback, an unclear message, a file left behind, a crash, or a",
+            f"refusal that takes more than {SECONDS:g} s of CPU time or {MEGABYTES} MB beyond the program's own.",
+            "",
+            "| command | files | exit 2 | exit 1 | exit 0 | faults | slowest refusal | most memory of a refusal |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def start() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("count", type=int, nargs="?")
-    parser.add_argument("--work", nargs=3)
+    parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--make", type=Path)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
         (options.make / "bases").write_bytes(pickle.dumps(bases(options.make)))
-        return
-    if options.work:
+    elif options.work:
         folder, first, stop = options.work
         work(range(int(first), int(stop)), Path(folder))
-        return
-    tally: Counter[Any] = Counter()
-    for o in outcomes(range(options.first, options.first + options.count)):
-        tally[o.command, o.code] += 1
-        if o.fault:
-            print(o.seed, o.base, o.kind, o.command, o.code, f"{o.seconds:.2f}s {o.megabytes:.0f}MB", o.fault, "\n", o.block)
-    print(tally)
+    else:
+        found = list(outcomes(range(options.first, options.first + options.count)))
+        for o in found:
+            if o.fault:
+                print(f"{o.seed} {o.base}, {o.kind}, {o.command}, exit {o.code}: {o.fault}\n{o.block}\n")
+        text = report(found)
+        print(text)
+        if options.write:
+            (ROOT / "docs" / "results" / "hostile.md").write_text(text)
 
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -97,7 +97,7 @@ def _sum(node: Node, draft: Draft) -> list[Node]:
 def _reduce_mean(node: Node, draft: Draft) -> list[Node]:
     axes, shape = draft.constant(node, 1), draft.graph.shape(node.inputs[0])
     rank = len(shape)
-    if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes) != list(range(2, rank)):
+    if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes.ravel()) != list(range(2, rank)):
         return [node]
     if len(draft.graph.shape(node.output)) == rank:  # keepdims, which may be any number in the file
         return [Node("GlobalAveragePool", node.inputs[:1], node.outputs, {}, node.origin)]

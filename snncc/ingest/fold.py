@@ -28,6 +28,7 @@ MAX_PROPAGATED = 2**16  # elements of a shape that inference computes with
 MAX_ROUNDS = 50
 NO_FOLD = {"Dropout", "BatchNormalization", "Einsum"}  # the training mode is checked on the graph; unbounded work
 GROWS_NOT = {"NonZero", "Compress", "Unique"}  # output shape unknown before, but bounded by the input
+MAX_SOUGHT = 2**21  # bytes into one of these
 SLOW_BYTES = 2**14  # in and out of an operator that the reference evaluator may do element by element
 FOLD = "fold constants before: export with constant folding, or use onnxsim"
 SMALLER = "export for a smaller input, e.g. a patch"
@@ -238,9 +239,10 @@ def _constant(node: onnx.NodeProto) -> Array:
 def _evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array]) -> list[Array] | None:
     """Run one node; None where its output might be too large or the reference evaluator cannot do it."""
     fed = sum(value.nbytes for value in feeds.values())
-    if fed > (MAX_GROWTH >> 6 if node.op_type in GROWS_NOT else MAX_FOLD_BYTES if node.op_type in QUICK else SLOW_BYTES):
+    quick = node.op_type in QUICK
+    if fed > (MAX_SOUGHT if node.op_type in GROWS_NOT else MAX_FOLD_BYTES if quick else SLOW_BYTES):
         return None
-    most = max(MAX_GROWTH, fed) if node.op_type in QUICK else SLOW_BYTES
+    most = max(MAX_GROWTH, fed) if quick else SLOW_BYTES
     graph = helper.make_graph(
         [node],
         "constant",
