@@ -62,14 +62,16 @@ def nested(depth: int) -> bytes:
         while size > 127:
             text.append(size & 127 | 128)
             size >>= 7
-        return bytes([*text, size]) + content
+        text.append(size)
+        return bytes(text) + content
 
     inner: bytes = graph("y = Relu (x)").graph.SerializeToString()
     for _ in range(depth):
         branch = onnx.AttributeProto(name="then_branch", type="GRAPH").SerializeToString() + field(6, inner)
         node = onnx.NodeProto(op_type="If", input=["c"], output=["y"]).SerializeToString() + field(5, branch)
         inner = onnx.GraphProto(name="g").SerializeToString() + field(1, node)
-    return field(7, inner) + onnx.ModelProto(ir_version=10).SerializeToString()
+    rest: bytes = onnx.ModelProto(ir_version=10).SerializeToString()
+    return field(7, inner) + rest
 
 
 def functions(*texts: str, call: str) -> Model:
