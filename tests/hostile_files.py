@@ -140,6 +140,8 @@ MODELS: dict[str, Callable[[], Model]] = {
     "opset 0": lambda: edited(lambda m: setattr(m.opset_import[0], "version", 0)),
     "IR version 99": lambda: edited(lambda m: setattr(m, "ir_version", 99)),
     "unknown operator": lambda: graph("y = Bogus (x)"),
+    "operator on text": lambda: graph('a = Resize (k, k)  y = RegexFullMatch <pattern = ".*"> (a)', k=whole(1, 2, 3)),
+    "division by zero": lambda: graph("r = Relu (x)  y = Div (r, k)", k=np.zeros(1, np.float32)),
     "unknown domain": lambda: graph("y = evil.Bogus (x)"),
     "domain not imported": lambda: graph("y = worse.Bogus (x)"),
     "too few bytes": lambda: edited(lambda m: initializer(m).dims.__setitem__(0, 1000)),

@@ -26,6 +26,7 @@ MAX_NAME = 1000
 OLDEST_OPSET, OLDEST_IR = 7, 3
 STANDARD = ("", "ai.onnx")
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+TEXT_OPS = {"RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"}
 INFINITE = {"Constant", "Clip"}  # bounds and masks may be
 
 REEXPORT = "export the model again, e.g. with torch.onnx.export"
@@ -138,6 +139,8 @@ def _check_node(node: onnx.NodeProto) -> None:
                 node=label,
                 remedy="export by tracing with fixed shapes",
             )
+    if node.op_type in TEXT_OPS:  # inference of RegexFullMatch crashes on a value without type
+        raise FormatError("an operator on text", node=label, remedy="take it out of the exported part")
     if node.op_type in RANDOM_OPS:
         raise FormatError(
             "a random operator", node=label, remedy="exported in train mode? call model.eval() before the export"

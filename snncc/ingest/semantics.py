@@ -51,6 +51,8 @@ def check_node(
 def check_weights(graph: Graph) -> None:
     """Of the canonical graph, where all factors are multiplied in. Raises FormatError."""
     for node in graph.nodes:
+        if node.op == "Div" and (divisor := graph.constant(node.inputs[1])) is not None and not divisor.all():
+            raise FormatError("a division by zero", node=node.label, remedy=DIVERGED)
         if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"):
             continue
         for name in node.inputs:
