@@ -141,6 +141,9 @@ MODELS: dict[str, Callable[[], Model]] = {
     "IR version 99": lambda: edited(lambda m: setattr(m, "ir_version", 99)),
     "unknown operator": lambda: graph("y = Bogus (x)"),
     "operator on text": lambda: graph('a = Resize (k, k)  y = RegexFullMatch <pattern = ".*"> (a)', k=whole(1, 2, 3)),
+    "flag of 2^40": lambda: graph(
+        "r = Flatten (x)  y = Gemm <transB = 1099511627776> (r, w)", rank=2, w=np.ones((64, 3), np.float32)
+    ),
     "division by zero": lambda: graph("r = Relu (x)  y = Div (r, k)", k=np.zeros(1, np.float32)),
     "unknown domain": lambda: graph("y = evil.Bogus (x)"),
     "domain not imported": lambda: graph("y = worse.Bogus (x)"),

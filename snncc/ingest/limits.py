@@ -27,6 +27,10 @@ OLDEST_OPSET, OLDEST_IR = 7, 3
 STANDARD = ("", "ai.onnx")
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 TEXT_OPS = {"RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"}
+FLAGS = {
+    "transA", "transB", "keepdims", "ceil_mode", "count_include_pad", "training_mode", "allowzero", "antialias",
+    "exclude_outside", "noop_with_empty_axes",
+}  # fmt: skip
 INFINITE = {"Constant", "Clip"}  # bounds and masks may be
 
 REEXPORT = "export the model again, e.g. with torch.onnx.export"
@@ -129,6 +133,8 @@ def _check_node(node: onnx.NodeProto) -> None:
             f"operator of the domain {node.domain!r}", node=label, remedy="export with standard ONNX operators only"
         )
     for attribute in node.attribute:
+        if attribute.name in FLAGS and attribute.i not in (0, 1):  # onnx and runtimes differ on what 2^40 means
+            raise FormatError(f"attribute {attribute.name!r} is {attribute.i}, not 0 or 1", node=label)
         if attribute.ref_attr_name:
             raise FormatError(f"attribute {attribute.name!r} refers to one of a function", node=label)
         if node.op_type not in INFINITE and not np.isfinite([attribute.f, *attribute.floats]).all():
