@@ -54,6 +54,8 @@ SHUFFLES = ("Transpose", "DepthToSpace", "SpaceToDepth")
 ROUTES = ("Resize", "Pad", "Reshape", "Slice")
 WORK = (*WEIGHTED, *POOLS, "Relu", "MaxPool")  # what the spiking network does; the epilogue never does it
 MAX_TERMS = 1024  # of one value: a sum of a value with itself, 30 times over, would have 2^30
+
+
 @dataclass(frozen=True)
 class Lower:
     """teacher graph to spiking graph: ReLUs become populations, linear maps projections, the ends stay analog"""
