@@ -42,6 +42,7 @@ def default_pipeline(
     code: str = "rate",
     neuron: str | None = None,
     encoder: str = "constant",
+    allow_analog: bool = False,
 ) -> list[Pass]:
     """The default recipe for the options of `snncc compile`; neuron None: signed, or radix for the code radix:K.
 
@@ -52,7 +53,8 @@ def default_pipeline(
     neuron = neuron or ("radix" if radix else "signed")
     if radix != (choice(neuron).base == 2):
         raise OptionError(f"neuron {neuron!r} with the code {code}", remedy="give --code radix:3 and no --neuron")
-    passes = [*graph_passes(), Lower(), _calibrate(calibration, per), Neurons(kind=neuron, encoder=encoder)]
+    lower = Lower(allow_analog=allow_analog)
+    passes = [*graph_passes(), lower, _calibrate(calibration, per), Neurons(kind=neuron, encoder=encoder)]
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
