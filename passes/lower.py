@@ -123,8 +123,8 @@ class _Lowering(Builder):
         return found
 
     def _hold(self) -> None:
-        """Finds the values that only operators without spiking counterpart read, weightless ones between at most: made
-        of analog values, they are not worth an encoder."""
+        """Finds the values that only operators without spiking counterpart read, weightless ones between at most: such
+        values, if made of analog ones, are not worth an encoder, and if moved about, not worth a relay."""
         for node in reversed(self.graph.nodes):
             users = {v: self.graph.users(v) for v in node.outputs}
             self.held.update(v for v in users if all(self._handler(u) is None or self._stays(u) for u in users[v]))
@@ -183,7 +183,7 @@ class _Lowering(Builder):
     def _visit(self, node: Node) -> None:
         data = [v for v in node.inputs if v and v not in self.graph.weights]
         handler = self._handler(node)
-        if handler is None or (self._stays(node) and not self.after.isdisjoint(data)):
+        if handler is None or (self._stays(node) and (node.op in ROUTES or not self.after.isdisjoint(data))):
             self._keep(node, "after the readouts")
         elif self.ahead.isdisjoint(node.outputs) and node.op not in WORK and not self._sums(node):
             self._keep(node, "after the readouts: no weights, no spikes")
