@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
 
 from snncc.api import Model, compile, conversion, plan
 from snncc.cli import main
@@ -28,7 +31,17 @@ from snncc.passes.recipe import graph_passes
 from snncc.pipeline import Context, run_pipeline
 from tests.file_networks import interludes
 from tests.onnx_models import model
-from tests.test_agreement import check_engines, check_lowering, compiled, context, sample
+from tests.random_teachers import teachers
+from tests.test_agreement import (
+    QUICK,
+    THOROUGH,
+    check_engines,
+    check_lowering,
+    check_model,
+    compiled,
+    context,
+    sample,
+)
 
 IMAGE = "float[1,2,6,6] x, float[3,2,3,3] w, float[3,3,3,3] u, float[2,6,3,3] q, float[2,3,1,1] o, float[3] b"
 PAD = "<pads=[1,1,1,1]>"
@@ -161,6 +174,40 @@ def test_many_steps_come_close_to_the_teacher(name: str) -> None:
             most = np.abs(want[output]).max()
             assert np.abs(near[output] - want[output]).max() < 0.03 * most
             assert np.abs(rounded[output] - want[output]).mean() < 0.02 * most
+
+
+def with_activations(proto: onnx.ModelProto, places: Sequence[int], ops: Sequence[str]) -> onnx.ModelProto:
+    """The model with operators that cannot spike behind some of its nodes."""
+    nodes = list(proto.graph.node)
+    for place, op in zip(places, ops, strict=True):
+        node = nodes[place % len(nodes)]
+        value, raw = node.output[0], f"{node.output[0]}.raw{place}.{op}"
+        node.output[0] = raw
+        nodes.insert(nodes.index(node) + 1, helper.make_node(op, [raw], [value], name=raw))
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
+
+
+RANDOM = (teachers(), st.lists(st.integers(0, 99), min_size=3, max_size=3, unique=True),
+          st.lists(st.sampled_from(["Sigmoid", "Tanh", "Abs", "Cos"]), min_size=3, max_size=3))
+
+
+@QUICK
+@given(*RANDOM)
+def test_random_teachers(proto: onnx.ModelProto, places: list[int], ops: list[str]) -> None:
+    proto = with_activations(proto, places, ops)
+    check_lowering(proto, -1.0, allow_analog=True)
+    check_model(proto, -1.0, allow_analog=True)
+
+
+@pytest.mark.slow
+@THOROUGH
+@given(*RANDOM)
+def test_random_teachers_thoroughly(proto: onnx.ModelProto, places: list[int], ops: list[str]) -> None:
+    proto = with_activations(proto, places, ops)
+    check_lowering(proto, -1.0, allow_analog=True)
+    check_model(proto, -1.0, allow_analog=True)
 
 
 def run_teacher(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
