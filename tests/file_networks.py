@@ -196,7 +196,11 @@ def interludes() -> Network:
         dict.fromkeys(("m", "x", "n", "T", "gate", "up", "z"), one),
     )
     epilogue = Graph(
-        ("y", "gate"), ("left",), (Node("Sub", ("y", "gate"), ("left",)),), {}, dict.fromkeys(("y", "gate", "left"), one)
+        ("y", "gate"),
+        ("left",),
+        (Node("Sub", ("y", "gate"), ("left",)),),
+        {},
+        dict.fromkeys(("y", "gate", "left"), one),
     )
     populations = (
         Population("x", (2, 4), Constant(255, 0, 255), value="x"),

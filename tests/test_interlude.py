@@ -19,7 +19,7 @@ from onnx import helper
 from snncc.api import Model, compile, conversion, plan
 from snncc.cli import main
 from snncc.errors import OptionError, UnsupportedError, VerifyError
-from snncc.graph import Array, Graph
+from snncc.graph import Array, Graph, Type
 from snncc.ingest import ingest
 from snncc.interlude import stretches
 from snncc.macs import graph_macs
@@ -236,7 +236,7 @@ def test_the_macs_of_the_interlude_are_reported_and_counted() -> None:
 
 
 def test_inputs_alone_make_no_interlude() -> None:
-    """A late refusal on the input becomes a part of the prologue; a stretch that no encoder follows, of the epilogue."""
+    """A late refusal on the input becomes a part of the prologue; a stretch before no encoder, of the epilogue."""
     text = f"a ({IMAGE}) => (float y) {{ p = AveragePool<kernel_shape=[2,2], pads=[1,1,0,0]>(x) c = Conv{PAD}(p, w)" \
         " r = Relu(c) s = Cos(r) y = Relu(s) }"
     network = check_lowering(model(text), -1.0, allow_analog=True)
@@ -286,7 +286,7 @@ def broken(how: str) -> Network:
     if how == "an unknown value":
         return replace(network, interlude=replace(graph, inputs=("m", "x", "nothing")))
     if how == "another shape":
-        return replace(network, interlude=replace(graph, types={**graph.types, "z": graph.types["z"].__class__((1, 8))}))
+        return replace(network, interlude=replace(graph, types={**graph.types, "z": Type((1, 8))}))
     if how == "nobody encodes it":
         given = replace(populations[places["gate"]], value="x"), replace(populations[places["z"]], value="x")
         return network.with_populations({p.name: p for p in given})
@@ -334,7 +334,8 @@ def test_a_unet_with_silu_in_its_bottleneck_from_torch(tmp_path: Path) -> None:
             self.down = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
             self.pool = nn.MaxPool2d(2)
             self.bottom = nn.Sequential(
-                nn.Conv2d(8, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 16, 3, padding=1), nn.GELU()
+                nn.Conv2d(8, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.SiLU(),
+                nn.Conv2d(16, 16, 3, padding=1), nn.GELU(),
             )
             self.up = nn.ConvTranspose2d(16, 8, 2, stride=2)
             self.last = nn.Sequential(nn.Conv2d(16, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))

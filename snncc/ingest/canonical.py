@@ -54,7 +54,7 @@ def canonicalise(graph: Graph) -> Graph:
 
 
 def _drop_unread_outputs(graph: Graph) -> Graph:
-    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads (but of a Split, which goes by their number)."""
+    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads. A Split goes by their number."""
     changes = {}
     for node in graph.nodes:
         kept = node.outputs
