@@ -57,6 +57,9 @@ class Builder:
             self.forms[value] = (Block(shape, (Term(name, shape),), None, value),)
         return self.forms[value]
 
+    def _is_analog(self, block: Block) -> bool:
+        return any(self.populations[term.source].is_encoder for term in block.terms)
+
     def _relay(self, block: Block, node: Node, why: str) -> Block:
         self.context.note(node.label, "lowered", f"a signed relay stands before it: {why}")
         return self._population(block, Linear(), f"{block.value.partition('[')[0]}.relay")

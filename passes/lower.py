@@ -34,16 +34,17 @@ from snncc.passes.forms import (
 from snncc.passes.linear_ops import (
     ADVICE,
     affine_constant,
-    average_pool,
     convolution,
     dense,
     max_pool_window,
+    one_sample,
     reshape_target,
     route_of,
     slice_weights,
 )
+from snncc.passes.resampling import local_sum
 from snncc.pipeline import Context, Level
-from snncc.synapses import Synapse
+from snncc.synapses import Resample, Synapse
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 POOLS = ("AveragePool", "GlobalAveragePool")
@@ -63,7 +64,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = ()
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_sample,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:
@@ -136,7 +137,7 @@ class _Lowering(Builder):
         """A node stays analog; what it reads is read out."""
         data = [v for v in node.inputs if v and v not in self.graph.weights]
         ahead = not self.ahead.isdisjoint(node.outputs)
-        if ahead and self.analog.issuperset(data):
+        if (ahead or node.op == "MaxPool") and self.analog.issuperset(data):
             self.prologue.append(node)
             self.analog.update(node.outputs)
             self.context.note(node.label, "analog", "before the encoders")
@@ -230,10 +231,10 @@ class _Lowering(Builder):
         if any(v in self.after and self.graph.types[v].dtype != "float32" for v in data):
             return None
         if node.op in ROUTES and route_of(self.graph, node) is None and reshape_target(self.graph, node) is None:
-            return None
+            return self._local_sum if node.op == "Resize" and node.inputs[0] not in self.analog | self.after else None
         return {
             "Conv": self._weighted, "ConvTranspose": self._weighted, "Gemm": self._weighted,
-            "AveragePool": self._average, "GlobalAveragePool": self._average,
+            "AveragePool": self._local_sum, "GlobalAveragePool": self._local_sum,
             **dict.fromkeys(ACTIVATIONS, self._activation), "MaxPool": self._max_pool, "Concat": self._concat,
             "Resize": self._route, "Pad": self._route, "Reshape": self._route, "Slice": self._route,
         }.get(node.op) if node.op != "Concat" or node.attrs["axis"] % len(self.graph.shape(node.output)) == 1 else None
@@ -261,7 +262,7 @@ class _Lowering(Builder):
             raise self._refusal(node, window)
         out: list[Block] = []
         for block in self._form(node.inputs[0]):
-            if block.spikes is None:
+            if block.spikes is None or self._is_analog(block):
                 block = self._relay(block, node, "max pooling needs spikes")
             term = block.spikes
             assert term is not None
@@ -305,18 +306,20 @@ class _Lowering(Builder):
         assert moved is not None
         return moved
 
-    def _average(self, node: Node) -> Form:
-        out = []
+    def _local_sum(self, node: Node) -> Form:
+        out, error = [], 0.0
         for block in self._form(node.inputs[0]):
-            pool = average_pool(self.graph, node, block.shape)
-            if isinstance(pool, str):
-                raise self._refusal(node, pool)
-            moved = through(block, pool)
-            if moved is None:
-                moved = through(self._relay(block, node, "pooling after a linear map"), pool)
+            found = local_sum(self.graph, node, block.shape)
+            if isinstance(found, str):
+                raise self._refusal(node, found)
+            synapse, error = found
+            moved = through(block, synapse)
+            if moved is None or (isinstance(synapse, Resample) and self._is_analog(block)):  # with too fine weights
+                moved = through(self._relay(block, node, f"{node.op} after a linear map"), synapse)
             assert moved is not None
             out.append(moved)
-        self.context.note(node.label, "lowered", "a sum, its factor in the weights")
+        rounded = f"; its weights are rounded by up to {error:.2g}" if error else ""
+        self.context.note(node.label, "lowered", f"a sum, its factor in the weights{rounded}")
         return named(node.output, tuple(out))
 
     def _route(self, node: Node) -> Form:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snncc.errors import OptionError
+from snncc.neurons.base import total_count
 from snncc.passes.graph.dead_nodes import DeadNodes
 from snncc.passes.graph.drop_noop import DropNoop
 from snncc.passes.graph.fold_affine import FoldAffine
@@ -43,18 +44,24 @@ def default_pipeline(
     neuron: str | None = None,
     encoder: str = "constant",
     allow_analog: bool = False,
+    timesteps: int = 32,
 ) -> list[Pass]:
     """The default recipe for the options of `snncc compile`; neuron None: signed, or radix for the code radix:K.
+
+    timesteps: tell calibration=mse how many levels a population can say, with the code and the neuron.
 
     Raises:
         OptionError: an option means nothing.
     """
-    radix = digits_of(code) is not None
-    neuron = neuron or ("radix" if radix else "signed")
-    if radix != (choice(neuron).base == 2):
+    digits = digits_of(code)
+    neuron = neuron or ("radix" if digits else "signed")
+    chosen = choice(neuron)
+    if bool(digits) != (chosen.base == 2):
         raise OptionError(f"neuron {neuron!r} with the code {code}", remedy="give --code radix:3 and no --neuron")
-    lower = Lower(allow_analog=allow_analog)
-    passes = [*graph_passes(), lower, _calibrate(calibration, per), Neurons(kind=neuron, encoder=encoder)]
+    levels = total_count(chosen.base, digits or timesteps) * chosen.most
+    levels = 0 if levels == timesteps else levels
+    lower, calibrate = Lower(allow_analog=allow_analog), _calibrate(calibration, per, levels)
+    passes = [*graph_passes(), lower, calibrate, Neurons(kind=neuron, encoder=encoder)]
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
@@ -72,13 +79,17 @@ def digits_of(code: str) -> int | None:
     raise OptionError(f"code {code!r} is unknown", remedy=f"rate, or radix:K with K from 1 to {RADIX_STEPS}")
 
 
-def _calibrate(text: str, per: str) -> Calibrate:
-    method, sign, q = text.partition(":")
+def _calibrate(text: str, per: str, levels: int) -> Calibrate:
+    method, *parts = text.split(":")
     if text == "max":
         return Calibrate(method=text, per=per)
+    if text == "mse":
+        return Calibrate(method=text, per=per, levels=levels)
     try:
-        if method != "percentile" or not sign:
+        if method != "percentile" or len(parts) not in (1, 2) or parts[1:] not in ([], ["positive"]):
             raise ValueError
-        return Calibrate(q=float(q), per=per)
+        return Calibrate(q=float(parts[0]), per=per, zeros=len(parts) == 1)
     except ValueError:
-        raise OptionError(f"calibration {text!r} is unknown", remedy="percentile:99.9 or max") from None
+        raise OptionError(
+            f"calibration {text!r} is unknown", remedy="percentile:99.9, percentile:99.9:positive, max or mse"
+        ) from None

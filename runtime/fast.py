@@ -23,8 +23,9 @@ from snncc.neurons import MaxGate, Readout
 from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
 from snncc.runtime.dynamics import Tile, level_scale
+from snncc.runtime.kernels import analog as kernels
 from snncc.runtime.kernels import conv, grouped, max_gate
-from snncc.runtime.plan import Link, Stage, make_plan, padded, spatial, whole
+from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
 from snncc.runtime.trace import Interlude, Trace, checked_value
 from snncc.synapses.routing import apply_all
 
@@ -116,16 +117,15 @@ class FastEngine:
         for link in stage.constant:
             current, pairs = _analog(link, analog[link.pre], stage.dtype, each, self.threads)
             tally.add_macs(link.name, pairs)
-            total = current if total is None else total + current
-        if total is None:
-            if bias is None:
-                return np.zeros(padded(shape[0]), stage.dtype)
-            if bias.ndim == 1:
-                return np.ascontiguousarray(buffers.positions_first(bias.reshape(-1, 1), stage.dtype)[0])
-            return buffers.positions_first(bias, stage.dtype)
-        if bias is not None:
-            total = total + bias.reshape(bias.shape if bias.ndim == len(shape) else (-1, *(1,) * (len(shape) - 1)))
-        return buffers.positions_first(np.broadcast_to(total, shape), stage.dtype)
+            total = current if total is None else np.add(total, current, out=total)
+        if bias is None:
+            return np.zeros(padded(shape[0]), stage.dtype) if total is None else total
+        if bias.ndim == 1:
+            bias = bias.reshape(-1, 1)
+        bias = buffers.positions_first(bias, stage.dtype)  # [1 or positions, padded channels]
+        if total is not None:
+            return np.add(total, bias, out=total)
+        return bias[0] if len(bias) == 1 else bias
 
     def _neurons(
         self,
@@ -243,8 +243,9 @@ def _prove(link: Link) -> None:
         assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
     elif link.kernel == "depthwise":
         assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
-    if link.kernel != "analog":
-        assert link.scale.shape == (channels,)
+    elif link.kernel == "analog" and link.groups == 1:
+        assert link.weights.shape == (classes * link.inner[0] * channels,)
+    assert link.scale.shape == (channels,)
     assert all(table.flags.c_contiguous for table in (link.weights, link.scale, *link.tables.values()))
 
 
@@ -259,34 +260,43 @@ def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, do
 
 
 def _analog(link: Link, value: Array, dtype: Any, each: Each, threads: int) -> tuple[Array, int]:
-    """The constant current of one projection, broadcastable to the post shape, and its multiply-accumulates."""
+    """The constant current of one projection, [positions, padded channels], and its multiply-accumulates."""
     routed = apply_all(link.relayout, value, link.pre_shape)
     inputs = np.moveaxis(whole(routed, dtype, link.name).reshape(link.inner[0], *spatial(link.inner)), 0, -1)
     inputs = np.ascontiguousarray(inputs)
-    out = np.empty((*link.out, link.channels), dtype)
+    out = aligned((prod(link.out), padded(link.channels)), dtype)
     tables = [table for axis in link.axes for table in (axis.start, axis.source, axis.tap)]
-    lines = link.out[0] * link.out[1]
-    cuts = [lines * k // threads for k in range(threads + 1)]
+    (depth, height, width), (_, axis_y, axis_x) = link.out, link.axes
+    cuts = [depth * height * k // threads for k in range(threads + 1)]
 
     def part(k: int) -> int:
-        return int(conv.analog(inputs, *tables, link.weights, link.groups, out, cuts[k], cuts[k + 1]))
+        if link.groups == 1:
+            size = (len(axis_y.classes), len(axis_x.classes), link.weights, out.ravel(), width, height)
+            return int(kernels.analog(inputs, *tables, *size, cuts[k], cuts[k + 1])) * link.channels
+        lines = out.reshape(*link.out, -1)
+        return int(kernels.grouped_analog(inputs, *tables, link.weights, link.groups, lines, cuts[k], cuts[k + 1]))
 
     pairs = sum(each(part, range(threads)))
-    current = np.moveaxis(out, -1, 0)
     if link.projection.synapse.shift is not None:
-        current = _rounded(current, link.scale, dtype)
-    shape = (link.channels, *link.out[4 - len(link.inner) :])
-    return np.ascontiguousarray(current).reshape(shape), pairs
+        _round(out, link.scale)
+    return out, pairs
 
 
-def _rounded(current: Array, shift: Array, dtype: Any) -> Array:
-    """floor(J * 2^shift + 1/2), exactly if J is whole. current [C, Z, Y, X], shift int64 [C]."""
-    shift = shift.reshape(-1, 1, 1, 1)
-    if dtype == np.float32:
-        return np.floor(current * np.exp2(shift).astype(np.float32) + np.float32(0.5)).astype(np.float32)
-    down, up = np.maximum(-shift, 0), np.maximum(shift, 0)
-    half = np.where(down > 0, np.int64(1) << np.maximum(down - 1, 0), 0)
-    return np.asarray(((current.astype(np.int64) << up) + half) >> down, np.int32)
+def _round(current: Array, shift: Array) -> None:
+    """floor(J * 2^shift + 1/2) in place, exactly if J is whole. current [positions, channels], shift int32 [channels].
+
+    An int32 suffices: quantize proves that J, also with its half or shifted up, stays below 2^24.
+    """
+    if current.dtype == np.float32:
+        np.multiply(current, np.exp2(shift).astype(np.float32), out=current)
+        np.add(current, np.float32(0.5), out=current)
+        np.floor(current, out=current)
+        return
+    down, up = np.clip(-shift, 0, 30), np.maximum(shift, 0)  # 30 leaves nothing of it
+    if up.any():
+        np.left_shift(current, up, out=current)
+    np.add(current, np.where(down > 0, 1 << np.maximum(down - 1, 0), 0).astype(np.int32), out=current)
+    np.right_shift(current, down, out=current)
 
 
 def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, done: Executed) -> Array:

@@ -194,9 +194,13 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
     shift = synapse.shift
     scaled = shift is not None and bool(np.any(shift))
     if network.analog(projection):
-        kernel, scale = "analog", np.zeros(channels, np.int64)
+        kernel, scale = "analog", np.zeros(padded(channels), np.int32)
         if shift is not None:
-            scale[:] = shift
+            scale[:channels] = shift
+        if groups == 1:
+            rows = aligned((*weight.shape[:-1], padded(channels)), dtype)
+            rows[..., :channels] = weight
+            weight = rows.ravel()
     else:
         if shift is not None and np.any(np.asarray(shift) < 0):
             raise PlanError("a projection of spikes needs shifts >= 0", node=projection.name)

@@ -29,6 +29,7 @@ from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, 
 from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
 from snncc.run_counts import Facts, RunCounts
+from snncc.runtime.calibration import Evaluator, Simulator
 from snncc.runtime.host import HostSession, InterludeSession, read_out
 from snncc.runtime.trace import Engine, Trace
 
@@ -94,8 +95,8 @@ def plan(
     else:
         steps = default_pipeline(
             precision=precision, calibration=calibration, per=per, code=code, neuron=neuron, encoder=encoder,
-            allow_analog=allow_analog,
-        )
+            allow_analog=allow_analog, timesteps=timesteps,
+        )  # fmt: skip
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
     for step in steps:
@@ -128,9 +129,10 @@ def compile(
             arrays or of dicts by input name; or a function that gives a new iterator over such dicts at each call.
         observers: called after each pass.
         progress: called with (label, done, total) while data streams.
-        options: timesteps=32 (K for radix:K), precision="int8" | "float32", calibration="percentile:99.9" | "max",
-            per="channel" | "layer", code="rate" | "radix:K", neuron=None: signed, or a text of choose.py,
-            encoder="constant" | "poisson" | "spikes",
+        options: timesteps=32 (K for radix:K), precision="int8" | "float32",
+            calibration="percentile:99.9" | "percentile:99.9:positive" | "max" | "mse",
+            per="channel" | "layer" | "connection", code="rate" | "radix:K", neuron=None: signed, or a text of
+            choose.py, encoder="constant" | "poisson" | "spikes",
             allow_analog=False: may a stretch without spiking counterpart stay analog between readouts and encoders?
             passes=(): pass texts or passes to insert, pipeline=None: a text that replaces the default pipeline,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
@@ -155,8 +157,7 @@ def execute(
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Network:
     """Run a plan."""
-    samples = None if stream is None else lambda: (todo.analog(feeds) for feeds in stream())
-    context = Context(samples=samples, evaluate=_Evaluator())
+    context = Context(stream, Evaluator(), Simulator(_fast), todo.analog, todo.meta["timesteps"])
     if progress is not None:
         context.progress = progress
     network = run_pipeline(todo.graph, todo.passes, context, observers)
@@ -349,18 +350,8 @@ def _engine(network: Network, name: str, threads: int | None) -> Engine:
     raise OptionError(f"there is no engine {name!r}", remedy=f"one of {', '.join(ENGINES)}")
 
 
-class _Evaluator:
-    """Runs the teacher for calibration, with the session of the last (graph, values) kept."""
-
-    def __init__(self) -> None:
-        self._key: tuple[int, tuple[str, ...]] | None = None
-        self._session: HostSession | None = None
-
-    def __call__(self, graph: Graph, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:
-        key = (id(graph), tuple(wanted))
-        if self._session is None or key != self._key:
-            self._session, self._key = HostSession(graph, wanted), key
-        return self._session.run(feeds)
+def _fast(network: Network) -> Engine:
+    return _engine(network, "fast", None)
 
 
 def _onnx(teacher: Any, example_input: Any) -> PathLike | onnx.ModelProto:

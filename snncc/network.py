@@ -203,12 +203,17 @@ class Network:
 
     @cached_property
     def nx(self) -> networkx.MultiDiGraph:
-        """A view for analysis: populations as nodes, projections as edges."""
+        """A view for analysis: populations as nodes, projections as edges, and an edge from each readout to each
+        encoder that needs it through the interlude."""
         view = networkx.MultiDiGraph()
         for population in self.populations:
             view.add_node(population.name, population=population)
         for projection in self.projections:
             view.add_edge(projection.pre, projection.post, projection=projection)
+        for encoder in filter(self.is_midway, self.populations):
+            assert self.interlude is not None
+            part = replace(self.interlude, outputs=(encoder.value,)).pruned()
+            view.add_edges_from((p.name, encoder.name) for p in self.readouts if part.users(p.value))
         return view
 
     def with_populations(self, changes: Mapping[str, Population]) -> Network:

@@ -15,7 +15,7 @@ from snncc.network import Network, Population, Projection
 from snncc.network_text import network_lines
 from snncc.neurons import Neuron
 from snncc.synapses import Window
-from snncc.synapses.routing import Pad, Slice, Upsample, split
+from snncc.synapses.routing import REPEATS, Pad, Slice, Upsample, split
 from snncc.verify import verify_graph
 
 AROUND = 3  # lines shown before and after a faulty one
@@ -106,8 +106,8 @@ def _projection(network: Network, projection: Projection) -> None:
         _fail(network, f"weights from {cin} to {cout} channels do not fit the routed shape {shape}", projection)
     if made != post.shape:
         _fail(network, f"gives the shape {made}, but {post.name} has {post.shape}", projection)
-    if any(isinstance(route, Upsample) for route in split(projection.routing, pre.shape)[0]):
-        _fail(network, "upsampling before a reshape or a slice of channels", projection)
+    if any(isinstance(route, REPEATS) for route in split(projection.routing, pre.shape)[0]):
+        _fail(network, "upsampling (or taking) before a reshape or a slice of channels", projection)
     shift = projection.synapse.shift
     if shift is not None and (
         shift.dtype.kind != "i" or shift.shape != post.shape[:1] or np.abs(shift).max() > MAX_SHIFT

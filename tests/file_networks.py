@@ -10,8 +10,8 @@ from snncc.encoders import Constant, Poisson, SignedPoisson, SpikeTrain
 from snncc.graph import Array, Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron, Radix, Readout, Settled, Signed
-from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Window
-from snncc.synapses.routing import Pad, Reshape, Slice, Upsample
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Resample, Window
+from snncc.synapses.routing import Pad, Reshape, Slice, Take, Upsample
 
 STEPS = 7
 META = {"timesteps": STEPS, "t_max": 1000, "precision": "int8", "quantiles": {"e1": [0.1, 1 / 3]}}
@@ -89,8 +89,11 @@ def geometry(rank: int) -> Network:
         Population("b", (4, *(10,) * rank), fire(150, 250, 200, 100)),
         Population("c", (4, *(5,) * rank), fire(200, 100, 150, 70)),
         Population("g", (4, *(2,) * rank), MaxGate()),
+        Population("r", (4, *(5,) * rank), Signed(i32(900, 800, 700, 600), i32(450, 400, 350, 300), False)),
         Population("y", (2, *(4,) * rank), readout(0.1, 0.3), value="y"),
     )
+    thirds, turn = np.array([[0, 3, 0], [-1, 2, 2], [0, 2, 2], [1, 1, 1], [3, 0, 0]]), (1, 0, 1)
+    resample = Resample(i32(30, -20, 10, 40), (thirds,) * rank, i32(0, 1, 0, 0))
     transposed = ConvTranspose(weights(4, 2, *three), two, ones, ones + ones, ones, 2)
     window = Window(np.ones(4, np.float32), three, two, zeros + two, two)
     projections = (
@@ -98,6 +101,8 @@ def geometry(rank: int) -> Network:
         Projection("a", "b", transposed, (Pad(ones, zeros),)),
         Projection("b", "c", Pool(i32(40, 50, 60, 30), three, two, ones + ones, ones, i32(1, 0, 1, 2))),
         Projection("c", "g", window),
+        Projection("g", "r", resample, (Take((turn,) * rank),)),
+        Projection("r", "y", conv(2, 4, 2, rank)),
         Projection("g", "y", conv(2, 2, 1, rank), (Slice((1, *zeros), (3, *two)), Upsample(two))),
     )
     return Network({"x": (1, 2, *size)}, ("y",), populations, projections, meta=META)

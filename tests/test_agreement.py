@@ -27,7 +27,7 @@ from snncc.runtime.fast import FastEngine
 from snncc.runtime.host import InterludeSession, run_graph
 from snncc.runtime.onnx_engine import OnnxEngine
 from snncc.runtime.reference import ReferenceEngine
-from snncc.synapses import ConvTranspose, Dense, Diagonal, Pool
+from snncc.synapses import ConvTranspose, Dense, Diagonal, Pool, Resample
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import apply_all
 from tests.random_teachers import teachers
@@ -136,6 +136,11 @@ def brute_force(network: Network, projection: Projection) -> tuple[Array, Array,
     elif isinstance(synapse, Diagonal):
         for place in product(*map(range, shape)):
             meet(place, place, float(synapse.weight[place[0]]))
+    elif isinstance(synapse, Resample):
+        for place, target in product(product(*map(range, shape)), product(*map(range, out[1:]))):
+            entries = [m[o, i] for m, o, i in zip(synapse.matrices, target, place[1:], strict=True)]
+            if all(entries):
+                meet(place, (place[0], *target), float(synapse.weight[place[0]] * np.prod(entries)))
     elif isinstance(synapse, ConvTranspose):
         cin, per_group = synapse.weight.shape[:2]
         for place in product(*map(range, shape)):

@@ -92,8 +92,8 @@ NETS: Mapping[str, tuple[str, str, str, tuple[str, ...], int]] = {
         ("Concat", "InstanceNormalization", "Split"), 1,
     ),
     "a refusal found late": (
-        IMAGE, f"{FRONT} e = Relu(d) p = AveragePool<kernel_shape=[2,2], pads=[1,1,0,0]>(e) f = Conv{PAD}(p, u)"
-        " y = Relu(f)", "float y", ("AveragePool",), 1,
+        f"{IMAGE}, float lo, float hi", f"{FRONT} p = Clip(d, lo, hi) f = Conv{PAD}(p, u) y = Relu(f)", "float y",
+        ("Clip",), 1,
     ),
     "attention over positions": (
         f"{IMAGE}, int64[3] i, int64[4] l",
@@ -106,12 +106,13 @@ NETS: Mapping[str, tuple[str, str, str, tuple[str, ...], int]] = {
         "float y", ("Sigmoid", "Mul", "MaxPool"), 1,
     ),
 }
-GIVEN = {"i": [1, 3, 36], "l": [1, 3, 6, 6]}
+GIVEN = {"i": [1, 3, 36], "l": [1, 3, 6, 6], "lo": -1, "hi": 2}
 
 
 def teacher(name: str) -> Any:
     inputs, body, outputs, *_ = NETS[name]
-    return model(f"a ({inputs}) => ({outputs}) {{ {body} }}", {k: v for k, v in GIVEN.items() if f"] {k}" in inputs})
+    given = {name: value for name, value in GIVEN.items() if f" {name}," in f"{inputs},"}
+    return model(f"a ({inputs}) => ({outputs}) {{ {body} }}", given)
 
 
 def lowered(graph: Graph, allow_analog: bool = True) -> Network:
@@ -237,11 +238,11 @@ def test_the_macs_of_the_interlude_are_reported_and_counted() -> None:
 
 def test_inputs_alone_make_no_interlude() -> None:
     """A late refusal on the input becomes a part of the prologue; a stretch before no encoder, of the epilogue."""
-    text = f"a ({IMAGE}) => (float y) {{ p = AveragePool<kernel_shape=[2,2], pads=[1,1,0,0]>(x) c = Conv{PAD}(p, w)" \
-        " r = Relu(c) s = Cos(r) y = Relu(s) }"
-    network = check_lowering(model(text), -1.0, allow_analog=True)
+    text = f"""a ({IMAGE}, float lo) => (float y) {{
+        p = Clip(x, lo) c = Conv{PAD}(p, w) r = Relu(c) s = Cos(r) y = Relu(s) }}"""
+    network = check_lowering(model(text, {"lo": -0.5}), -1.0, allow_analog=True)
     assert network.interlude is None and network.prologue is not None and network.epilogue is not None
-    assert [n.op for n in network.prologue.nodes] == ["AveragePool"]
+    assert [n.op for n in network.prologue.nodes] == ["Clip"]
     assert [n.op for n in network.epilogue.nodes] == ["Cos", "Relu"]
 
 
@@ -271,6 +272,15 @@ def test_prefixes_are_refused() -> None:
     with pytest.raises(OptionError, match="interlude") as refusal:
         Model(compiled(graph, allow_analog=True)).run(sample(graph, np.random.default_rng(0)), 4, over_time=True)
     assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("text", ["balance-thresholds{steps=4,encoder=constant}", "v-init{at=neuron}", "bias-correction"])
+def test_passes_that_run_the_network_on_data_know_the_interlude(text: str) -> None:
+    data = np.random.default_rng(0).random((3, 2, 6, 6), np.float32)
+    options: dict[str, Any] = {"neuron": "if", "passes": [text], "timesteps": 8}
+    network = compile(teacher("two stretches"), calibrate=data, allow_analog=True, **options)
+    assert len(stretches(network)) == 2
+    check_engines(network, {"x": data[:1]})
 
 
 def broken(how: str) -> Network:

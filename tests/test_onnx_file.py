@@ -26,6 +26,7 @@ from snncc.network_text import network_text
 from snncc.neurons import KINDS as NEURONS
 from snncc.neurons import Readout, Rectifier
 from snncc.onnx_file import read, to_model, write
+from snncc.onnx_file.facts import FORMAT
 from snncc.runtime.host import InterludeSession, run_graph
 from snncc.runtime.onnx_engine import OnnxEngine
 from snncc.runtime.reference import ReferenceEngine
@@ -186,7 +187,7 @@ def changed(model: onnx.ModelProto, how: str) -> None:
     elif how == "meta":
         props.value = props.value.replace('"t_max":1000', '"t_max": 1000')
     elif how == "format":
-        props.value = props.value.replace('"format":2', '"format":99')
+        props.value = props.value.replace(f'"format":{FORMAT}', '"format":99')
     elif how == "json":
         props.value = "[" * 100_000
     elif how == "huge":

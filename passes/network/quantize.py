@@ -17,7 +17,7 @@ from snncc.neurons.base import per_channel
 from snncc.neurons.leaky import DIVISOR
 from snncc.passes.network.neurons import RADIX_STEPS
 from snncc.pipeline import Context, Level
-from snncc.synapses import Diagonal
+from snncc.synapses import Diagonal, Resample
 
 EXACT = 1 << 24  # float32 sums of integers below this are exact in any order
 MEMBRANE = 1 << 31
@@ -25,7 +25,9 @@ MAX_THETA = 1 << 20
 MIN_THETA = 256
 FREE_THETA = 1 << 12  # for rows that no spike weight ties down
 DIAGONAL = (1 << 15) - 1
+RESAMPLED = 1 << 6  # least weight of a resampled spike, whose fixed factors are large
 MAX_STEPS = 1 << 20
+SINGLE = (Diagonal, Resample)  # with one weight a row
 
 
 def has_neurons(network: Network) -> None:
@@ -40,7 +42,8 @@ class Quantize:
 
     Per output channel: theta = min(2^20, floor(q 2^s / max|w'|)) with q = 2^(bits-1) - 1 and s the smallest shift with
     theta >= 256; w = round(w' theta / 2^s); b = round(b' theta). Diagonal weights have 16 bits and do not set the
-    scale. Analog inputs lie on a grid of 1/levels: w_a = round(w'_a theta 2^u / levels), u the largest that fits.
+    scale; nor do those of resampled spikes, for which theta is so large that they are at least 2^6. Analog inputs lie
+    on a grid of 1/levels: w_a = round(w'_a theta 2^u / levels), u the largest that fits.
     """
 
     bits: int = 8
@@ -97,8 +100,8 @@ class _Rows:
         encoders: dict[str, Population], most: int,
     ):
         self.post, self.most = population, most
-        self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, Diagonal)]
-        self.diagonal = [j for j in incoming if network[j.pre].fires and isinstance(j.synapse, Diagonal)]
+        self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, SINGLE)]
+        self.diagonal = [j for j in incoming if network[j.pre].fires and isinstance(j.synapse, SINGLE)]
         self.analog = [j for j in incoming if not network[j.pre].fires]
         self.signed = {j: network.signed(network[j.pre]) for j in incoming}
         self.top = {j: (1 << network.levels(network[j.pre])) - 1 for j in incoming}  # the largest spike
@@ -129,12 +132,20 @@ class _Rows:
         """(theta int64 [C], shift s int64 [C])"""
         largest, diagonal = self._largest(self.spiking), self._largest(self.diagonal)
         safe = np.where(largest > 0, largest, 1.0)
+        least, free = self._resampled()
         shift = np.zeros(len(safe), np.int64)
-        while (low := (largest > 0) & (np.floor(self.most * 2.0**shift / safe) < MIN_THETA) & (shift < 24)).any():
+        while (low := (largest > 0) & (np.floor(self.most * 2.0**shift / safe) < least) & (shift < 24)).any():
             shift += low
-        theta = np.where(largest > 0, np.minimum(MAX_THETA, np.floor(self.most * 2.0**shift / safe)), FREE_THETA)
+        theta = np.where(largest > 0, np.minimum(MAX_THETA, np.floor(self.most * 2.0**shift / safe)), free)
         theta = np.minimum(theta, np.floor(DIAGONAL / np.maximum(diagonal, DIAGONAL / MAX_THETA)))
         return np.where(self.dead, 1, np.maximum(theta, 1)).astype(np.int64), np.where(self.dead, 0, shift)
+
+    def _resampled(self) -> tuple[Array, Array]:
+        """theta [C] that resampled spikes need at least, and the one at which their weight is whole."""
+        largest = self._largest([j for j in self.diagonal if isinstance(j.synapse, Resample)])
+        safe = np.where(largest > 0, largest, 1.0)  # where there are none, MIN_THETA and FREE_THETA come out
+        weight = np.clip(np.ceil(FREE_THETA * safe), RESAMPLED, np.maximum(np.floor(MAX_THETA * safe), 1))
+        return np.clip(RESAMPLED / safe, MIN_THETA, MAX_THETA), np.floor(np.minimum(MAX_THETA, weight / safe))
 
     def _integers(self, j: Projection) -> tuple[Array, Array | None]:
         """(weights as rows, exponent of two per row or None)"""
@@ -149,7 +160,10 @@ class _Rows:
             reach = max(abs(kind.low), kind.high)
             weights = np.rint(exact * 2.0 ** up[:, None])
             # J + 2^(u-1), and for u = 0 J + 1/2 with its fraction, is a sum that float32 must hold, too
-            while (over := (np.abs(weights).sum(1) * reach + 2.0 ** (up - 1)) * np.where(up == 0, 2, 1) >= EXACT).any():
+            loads = j.synapse.loads
+            while (
+                over := (np.abs(loads(weights)).sum(1) * reach + 2.0 ** (up - 1)) * np.where(up == 0, 2, 1) >= EXACT
+            ).any():
                 up -= over
                 weights = np.rint(exact * 2.0 ** up[:, None])
             return weights, -up.astype(np.int64)
@@ -163,6 +177,7 @@ class _Rows:
         total = np.zeros(self.post.channels)
         for j in self.rows:
             weights, shift = self._integers(j)
+            weights = j.synapse.loads(weights)
             if j in self.analog:
                 kind = self.kinds[j]
                 assert isinstance(kind, Constant) and shift is not None

@@ -32,8 +32,8 @@ ALL = "*"
 @click.option("--calibrate", multiple=True, metavar="PATH...", help="Data; NAME=PATH for several inputs.")
 @click.option("-T", "timesteps", type=int, help="Default time steps of the model: 32, or K for radix:K.")
 @click.option("--precision", default="int8", show_default=True, metavar="int8|float32")
-@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q|max")
-@click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel"]))
+@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q[:positive]|max|mse")
+@click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel", "connection"]))
 @click.option("--code", default="rate", show_default=True, metavar="rate|radix:K", help="How spikes carry numbers.")
 @click.option("--neuron", metavar="KIND", help=f"Default: signed. {FORMS}.")
 @click.option("--encoder", default="constant", show_default=True, type=click.Choice(ENCODERS))
@@ -89,12 +89,16 @@ def command(
         click.echo()
     if found:
         show(f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data", found)
+    facts = network.meta.get("calibration", {})
+    if silent := facts.get("silent", 0):
+        click.echo(f"warning: {silent} of {facts['channels']} channels never fire on the calibration data")
     click.echo(f"wrote {output}")
     emit(
         {
             "model": str(output),
             "pipeline": network.meta["pipeline"],
             "agreement": found,
+            "silent_channels": silent,
             "report": network.meta["report"],
             "passes": [{"pass": name, "seconds": seconds} for name, seconds in times],
         }

@@ -22,9 +22,9 @@ from snncc.network_checks import verify_network
 from snncc.onnx_attributes import plain
 from snncc.onnx_file.facts import DOMAIN, FORMAT, GRAPH_KEY, KINDS, NETWORK_KEY, POPULATION_KEY, PROJECTION_KEY
 from snncc.onnx_file.write import write_model
-from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Synapse, Window
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Resample, Synapse, Window
 from snncc.synapses.routing import KINDS as ROUTES
-from snncc.synapses.routing import Route
+from snncc.synapses.routing import Route, Take
 
 MAX_SIZE = 2**31  # neurons of one population
 MAX_CHANNELS = 2**20
@@ -174,6 +174,8 @@ class _Reader:
             return Dense(frozen(weight.T), shift)
         if kind == Diagonal.kind:
             return Diagonal(frozen(weight.reshape(-1)), shift)
+        if kind == Resample.kind:
+            return Resample(frozen(weight.reshape(-1)), tuple(frozen(self._stored(m)) for m in told["matrices"]), shift)
         if kind == Pool.kind:
             _require(weight.shape[2:] == values["kernel"], "a pool whose kernel is of another size")
             return Pool(frozen(weight.reshape(len(weight), -1)[:, 0]), **values, shift=shift)
@@ -207,6 +209,8 @@ def _value_shape(values: Any) -> tuple[int, ...]:
 
 def _route(told: Any) -> Route:
     kind = {route.kind: route for route in ROUTES}[told.pop("kind")]
+    if kind is Take:
+        return Take(tuple(map(_whole, told["indices"])))
     return kind(**{key: _whole(value) for key, value in told.items()})
 
 
