@@ -65,7 +65,8 @@ class OnnxEngine:
         if self._seed is not None:
             feeds[self._seed] = np.array([seed], np.int64)
         for encoder in self.network.encoders:
-            so_far = {} if encoder.name in values else self._so_far(encoder, feeds, timesteps)
+            known = encoder.name in values or interlude is None
+            so_far = {} if known else self._so_far(encoder, feeds, timesteps)
             given = np.asarray(checked_value(values, encoder, timesteps, interlude, so_far), np.float32)
             feeds[encoder.name] = given if given.ndim > len(encoder.shape) else given[None]
         names = list(dict.fromkeys((*self._spikes.values(), *self._currents.values())))

@@ -274,7 +274,9 @@ def test_prefixes_are_refused() -> None:
     assert refusal.value.remedy
 
 
-@pytest.mark.parametrize("text", ["balance-thresholds{steps=4,encoder=constant}", "v-init{at=neuron}", "bias-correction"])
+@pytest.mark.parametrize(
+    "text", ["balance-thresholds{steps=4,encoder=constant}", "v-init{at=neuron}", "bias-correction"]
+)
 def test_passes_that_run_the_network_on_data_know_the_interlude(text: str) -> None:
     data = np.random.default_rng(0).random((3, 2, 6, 6), np.float32)
     options: dict[str, Any] = {"neuron": "if", "passes": [text], "timesteps": 8}
