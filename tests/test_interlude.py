@@ -267,6 +267,17 @@ def test_an_encoder_in_the_middle_is_a_constant_current_whatever_the_inputs_are(
     check_engines(network, sample(graph, np.random.default_rng(2)))
 
 
+def test_a_radix_code_says_the_same_across_the_interlude_as_settled_rates() -> None:
+    """Decision 10: 2^K - 1 settled steps and K digits have the same numbers."""
+    data = np.random.default_rng(0).random((3, 2, 6, 6), np.float32)
+    options: dict[str, Any] = {"calibrate": data, "calibration": "max", "allow_analog": True}
+    digits = compile(teacher("two stretches"), code="radix:4", **options)
+    settled = compile(teacher("two stretches"), neuron="settled", timesteps=15, **options)
+    outputs = [Model(network).run(data[0]).outputs["y"] for network in (digits, settled)]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    check_engines(digits, {"x": data[:1]})
+
+
 def test_prefixes_are_refused() -> None:
     graph = ingest(teacher("two stretches"))
     with pytest.raises(OptionError, match="interlude") as refusal:
