@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from snncc.encoders import Constant
-from snncc.graph import Graph, Node, Type
+from snncc.graph import Graph, Node, Type, frozen
 from snncc.network import Population, Projection
-from snncc.neurons import Linear, Neuron
+from snncc.neurons import Linear, Neuron, Readout
 from snncc.passes.forms import Block, Form, Term, simplest
 from snncc.pipeline import Context
 from snncc.synapses import Diagonal, Synapse
@@ -17,13 +17,15 @@ from snncc.synapses import Diagonal, Synapse
 
 @dataclass
 class Builder:
-    """`forms` holds values made of spikes."""
+    """`forms` holds values made of spikes, `read` those read out, `behind` the analog nodes after readouts."""
 
     graph: Graph
     context: Context
     forms: dict[str, Form] = field(default_factory=dict)
     populations: dict[str, Population] = field(default_factory=dict)
     projections: list[Projection] = field(default_factory=list)
+    behind: list[Node] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
 
     def _population(self, block: Block, kind: Neuron, stem: str, origin: tuple[str, ...] = ()) -> Block:
         """A population driven by `block`; gives its spikes."""
@@ -63,6 +65,30 @@ class Builder:
     def _relay(self, block: Block, node: Node, why: str) -> Block:
         self.context.note(node.label, "lowered", f"a signed relay stands before it: {why}")
         return self._population(block, Linear(), f"{block.value.partition('[')[0]}.relay")
+
+    def _read_out(self, value: str) -> None:
+        """Readouts for a value made of spikes (or for the analog value itself, through a diagonal projection)."""
+        if value in self.read:
+            return
+        self.read.add(value)
+        form, kind = self._form(value), self.graph.types[value]
+        names = [value] if len(form) == 1 else [self._new_value(f"{value}.{k}", kind, b) for k, b in enumerate(form)]
+        shape = (sum(b.shape[0] for b in form), *form[0].shape[1:])
+        if shape != kind.shape[1:]:  # (C, 1, 1) stands for (C,): an analog node restores the teacher's shape
+            target = self.graph.fresh(f"{value}.shape")
+            constant = {target: frozen(np.array(kind.shape, np.int64))}
+            self.graph = replace(self.graph, weights={**self.graph.weights, **constant})
+            joined = self._new_value(f"{value}.spatial", kind, replace(form[0], shape=shape))
+            names = [joined] if len(form) == 1 else names
+            self.behind.append(Node("Reshape", (joined, target), (value,), {"allowzero": 0}))
+        else:
+            joined = value
+        if len(form) > 1:
+            concat = Node("Concat", tuple(names), (joined,), {"axis": 1})
+            self.behind.insert(len(self.behind) - (joined != value), concat)
+        for name, block in zip(names, form, strict=True):
+            readout = Readout(np.ones(block.shape[0], np.float32), integer=False)
+            self._population(replace(block, value=name), readout, f"{name}.readout")
 
     def _new_value(self, stem: str, kind: Type, block: Block) -> str:
         name = self.graph.fresh(stem)

@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from snncc.errors import UnsupportedError
-from snncc.graph import Graph, Node, frozen
+from snncc.graph import Graph, Node
 from snncc.macs import node_macs
 from snncc.network import Network, Population
-from snncc.neurons import MaxGate, Readout
+from snncc.neurons import MaxGate
 from snncc.passes.activations import ACTIVATIONS, ideal_of, part_of
 from snncc.passes.analog_parts import before, read_by
 from snncc.passes.builder import Builder
@@ -76,15 +76,13 @@ class Lower:
 @dataclass
 class _Lowering(Builder):
     """One walk over the graph. `analog` holds the values known before the first spike, `after` those that analog nodes
-    `behind` readouts make; of these nodes, `inner` stand before work of the network."""
+    behind readouts make; of these nodes, `inner` stand before work of the network."""
 
     allow_analog: bool = False
     analog: set[str] = field(default_factory=set)
     after: set[str] = field(default_factory=set)
     prologue: list[Node] = field(default_factory=list)
-    behind: list[Node] = field(default_factory=list)
     inner: list[Node] = field(default_factory=list)
-    read: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
 
     def network(self) -> Network:
@@ -157,36 +155,12 @@ class _Lowering(Builder):
         else:
             self.context.note(node.label, "analog", reason)
 
-    def _read_out(self, value: str) -> None:
-        """Readouts for a value made of spikes (or for the analog value itself, through a diagonal projection)."""
-        if value in self.read:
-            return
-        self.read.add(value)
-        form, kind = self._form(value), self.graph.types[value]
-        names = [value] if len(form) == 1 else [self._new_value(f"{value}.{k}", kind, b) for k, b in enumerate(form)]
-        shape = (sum(b.shape[0] for b in form), *form[0].shape[1:])
-        if shape != kind.shape[1:]:  # (C, 1, 1) stands for (C,): an analog node restores the teacher's shape
-            target = self.graph.fresh(f"{value}.shape")
-            constant = {target: frozen(np.array(kind.shape, np.int64))}
-            self.graph = replace(self.graph, weights={**self.graph.weights, **constant})
-            joined = self._new_value(f"{value}.spatial", kind, replace(form[0], shape=shape))
-            names = [joined] if len(form) == 1 else names
-            self.behind.append(Node("Reshape", (joined, target), (value,), {"allowzero": 0}))
-        else:
-            joined = value
-        if len(form) > 1:
-            concat = Node("Concat", tuple(names), (joined,), {"axis": 1})
-            self.behind.insert(len(self.behind) - (joined != value), concat)
-        for name, block in zip(names, form, strict=True):
-            readout = Readout(np.ones(block.shape[0], np.float32), integer=False)
-            self._population(replace(block, value=name), readout, f"{name}.readout")
-
     # -- nodes ------------------------------------------------------------------------------------------------------
 
     def _visit(self, node: Node) -> None:
         data = [v for v in node.inputs if v and v not in self.graph.weights]
-        handler = self._handler(node)
-        if handler is None or (self._stays(node) and (node.op in ROUTES or not self.after.isdisjoint(data))):
+        handler, late = self._handler(node), not self.after.isdisjoint(data)
+        if handler is None or (self._stays(node) and (node.op in (*ROUTES, *SHUFFLES) or late)):
             self._keep(node, "after the readouts")
         elif self.ahead.isdisjoint(node.outputs) and node.op not in WORK and not self._sums(node):
             self._keep(node, "after the readouts: no weights, no spikes")
