@@ -71,13 +71,19 @@ class InterludeSession:
         self._sessions = {name: HostSession(part, part.outputs) for name, part in stretches(network).items()}
 
     def during(self, values: dict[str, Array], timesteps: int) -> Interlude:
-        """For one run: `values` holds graph inputs and prologue values, and gets what readouts and interlude make."""
+        """For one run: `values` holds graph inputs and prologue values, and gets what readouts and interlude make.
+
+        Raises, when called, DataError for NaN or infinity: what a logarithm makes of a value just below zero.
+        """
 
         def read(encoder: Population, potentials: Mapping[str, Array]) -> Array:
             values.update(read_out(self.network, potentials, timesteps))
             if encoder.name in self._sessions:
                 values.update(self._sessions[encoder.name].run(values))
-            return np.asarray(values[encoder.value][0])
+            x = np.asarray(values[encoder.value][0])
+            if not np.isfinite(x).all():  # engines do not agree on what an encoder makes of it
+                raise DataError("the interlude gives NaN or infinity", node=encoder.name, remedy="try more time steps")
+            return x
 
         return read
 

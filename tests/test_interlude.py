@@ -18,7 +18,7 @@ from onnx import helper
 
 from snncc.api import Model, compile, conversion, plan
 from snncc.cli import main
-from snncc.errors import OptionError, UnsupportedError, VerifyError
+from snncc.errors import DataError, OptionError, UnsupportedError, VerifyError
 from snncc.graph import Array, Graph, Type
 from snncc.ingest import ingest
 from snncc.interlude import stretches
@@ -29,6 +29,7 @@ from snncc.onnx_file import read, to_model, write
 from snncc.passes.lower import Lower
 from snncc.passes.recipe import graph_passes
 from snncc.pipeline import Context, run_pipeline
+from snncc.runtime.host import InterludeSession
 from tests.file_networks import interludes
 from tests.onnx_models import model
 from tests.random_teachers import teachers
@@ -276,6 +277,18 @@ def test_a_radix_code_says_the_same_across_the_interlude_as_settled_rates() -> N
     outputs = [Model(network).run(data[0]).outputs["y"] for network in (digits, settled)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     check_engines(digits, {"x": data[:1]})
+
+
+def test_numbers_that_no_encoder_can_say_are_refused() -> None:
+    text = f"a ({IMAGE}) => (float y) {{ {FRONT} e = Relu(d) s = Sqrt(e) f = Conv{PAD}(s, u) y = Relu(f) }}"
+    graph = ingest(model(text))
+    network = compiled(graph, -1.0, allow_analog=True)
+    (name,) = stretches(network)
+    readout = next(p for p in network.readouts if p.value == "e")
+    below = {readout.name: np.full(readout.shape, -1, np.int32)}
+    with pytest.raises(DataError, match="NaN") as refusal:
+        InterludeSession(network).during({}, 4)(network[name], below)
+    assert refusal.value.node == name and refusal.value.remedy
 
 
 def test_prefixes_are_refused() -> None:
