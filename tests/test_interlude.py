@@ -285,6 +285,8 @@ def test_numbers_that_no_encoder_can_say_are_refused() -> None:
     network = compiled(graph, -1.0, allow_analog=True)
     (name,) = stretches(network)
     readout = next(p for p in network.readouts if p.value == "e")
+    with pytest.raises(DataError, match="NaN or infinity on the calibration data"):
+        compiled(ingest(model(text.replace("Relu(d) s = Sqrt(e)", "Relu(d) s = Log(e)"))), -1.0, allow_analog=True)
     below = {readout.name: np.full(readout.shape, -1, np.int32)}
     with pytest.raises(DataError, match="NaN") as refusal:
         InterludeSession(network).during({}, 4)(network[name], below)
