@@ -280,13 +280,14 @@ def test_a_radix_code_says_the_same_across_the_interlude_as_settled_rates() -> N
 
 
 def test_numbers_that_no_encoder_can_say_are_refused() -> None:
-    text = f"a ({IMAGE}) => (float y) {{ {FRONT} e = Relu(d) s = Sqrt(e) f = Conv{PAD}(s, u) y = Relu(f) }}"
+    text = f"""a ({IMAGE}, float[3,3,3,3] v) => (float y) {{
+        {FRONT} e = Relu(d) s = Sqrt(e) f = Conv{PAD}(s, v) y = Relu(f) }}"""
     graph = ingest(model(text))
     network = compiled(graph, -1.0, allow_analog=True)
     (name,) = stretches(network)
     readout = next(p for p in network.readouts if p.value == "e")
     with pytest.raises(DataError, match="NaN or infinity on the calibration data"):
-        compiled(ingest(model(text.replace("Relu(d) s = Sqrt(e)", "Relu(d) s = Log(e)"))), -1.0, allow_analog=True)
+        compiled(ingest(model(text.replace("Sqrt", "Log"))), -1.0, allow_analog=True)
     below = {readout.name: np.full(readout.shape, -1, np.int32)}
     with pytest.raises(DataError, match="NaN") as refusal:
         InterludeSession(network).during({}, 4)(network[name], below)
