@@ -9,13 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from snncc.encoders import Constant
 from snncc.errors import UnsupportedError
-from snncc.graph import Graph, Node, Type, frozen
-from snncc.network import Network, Population, Projection
-from snncc.neurons import Linear, MaxGate, Neuron, Readout
+from snncc.graph import Graph, Node
+from snncc.macs import node_macs
+from snncc.network import Network, Population
+from snncc.neurons import MaxGate
 from snncc.passes.activations import ACTIVATIONS, ideal_of, part_of
-from snncc.passes.analog import analog_part
+from snncc.passes.analog_parts import before, read_by
+from snncc.passes.builder import Builder
 from snncc.passes.forms import (
     Block,
     Form,
@@ -29,7 +30,6 @@ from snncc.passes.forms import (
     routed,
     scaled,
     shifted,
-    simplest,
     through,
 )
 from snncc.passes.linear_ops import (
@@ -46,7 +46,7 @@ from snncc.passes.linear_ops import (
 )
 from snncc.passes.resampling import local_sum
 from snncc.pipeline import Context, Level
-from snncc.synapses import Diagonal, Resample, Synapse
+from snncc.synapses import Resample, Synapse
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 POOLS = ("AveragePool", "GlobalAveragePool")
@@ -58,7 +58,13 @@ MAX_TERMS = 1024  # of one value: a sum of a value with itself, 30 times over, w
 
 @dataclass(frozen=True)
 class Lower:
-    """teacher graph to spiking graph: ReLUs become populations, linear maps projections, the ends stay analog"""
+    """teacher graph to spiking graph: ReLUs become populations, linear maps projections, the ends stay analog
+
+    Args:
+        allow_analog: a stretch without spiking counterpart stays analog between readouts and encoders.
+    """
+
+    allow_analog: bool = False
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
@@ -66,46 +72,51 @@ class Lower:
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:
-        return _Lowering(graph, context).network()
+        return _Lowering(graph, context, allow_analog=self.allow_analog).network()
 
 
 @dataclass
-class _Lowering:
-    """One walk over the graph. `forms` holds values made of spikes, `analog` those known before the first spike,
-    `after` those that only the epilogue computes."""
+class _Lowering(Builder):
+    """One walk over the graph. `analog` holds the values known before the first spike, `after` those that analog nodes
+    behind readouts make; of these nodes, `inner` stand before work of the network."""
 
-    graph: Graph
-    context: Context
-    forms: dict[str, Form] = field(default_factory=dict)
+    allow_analog: bool = False
     analog: set[str] = field(default_factory=set)
     after: set[str] = field(default_factory=set)
-    populations: dict[str, Population] = field(default_factory=dict)
-    projections: list[Projection] = field(default_factory=list)
     prologue: list[Node] = field(default_factory=list)
-    epilogue: list[Node] = field(default_factory=list)
-    read: set[str] = field(default_factory=set)
+    inner: list[Node] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
 
     def network(self) -> Network:
         self.analog.update(self.graph.inputs)
         self.ahead = self._ahead(WORK)
+        if self.allow_analog:
+            self._hold()
         for node in self.graph.nodes:
             self._visit(node)
         for value in self.graph.outputs:
             if value not in self.after and value not in self.analog:
                 self._read_out(value)
         check_numbers(self.populations.values(), self.projections)
-        encoders = [p for p in self.populations.values() if p.is_encoder]
-        others = [p for p in self.populations.values() if not p.is_encoder]
+        graph, populations = self.graph, self.populations.values()
+        first = [p for p in populations if p.is_encoder and p.value not in self.after]
+        encoded = [p.value for p in populations if p.is_encoder]
+        interlude, epilogue = before(self.behind, encoded)
+        for node in self.inner:
+            macs = node_macs(graph, node).valid
+            between = f"kept analog between a readout and an encoder ({macs:,} MACs)"
+            self.context.note(node.label, "analog", between if node in interlude else "after the readouts")
         return Network(
-            {v: self.graph.shape(v) for v in self.graph.inputs},
-            self.graph.outputs,
-            (*encoders, *others),
+            {v: graph.shape(v) for v in graph.inputs},
+            graph.outputs,
+            (*first, *(p for p in populations if p not in first)),
             tuple(self.projections),
-            analog_part(self.graph, self.prologue, [*(p.value for p in encoders), *self.graph.outputs], self.epilogue),
-            analog_part(self.graph, self.epilogue, list(self.graph.outputs)),
+            graph.part(self.prologue, [*encoded, *graph.outputs, *read_by(self.behind)]),
+            graph.part(epilogue, graph.outputs),
+            interlude=graph.part(interlude, [*encoded, *graph.outputs, *read_by(epilogue)]),
         )
 
-    # -- the analog ends --------------------------------------------------------------------------------------------
+    # -- the analog parts -------------------------------------------------------------------------------------------
 
     def _ahead(self, ops: tuple[str, ...]) -> set[str]:
         """Values from which a node of `ops` can be reached."""
@@ -115,109 +126,62 @@ class _Lowering:
                 found.update(node.inputs)
         return found
 
-    def _to_epilogue(self, node: Node, reason: str) -> None:
-        for value in node.inputs:
-            if value and value not in self.graph.weights and value not in self.after and value not in self.analog:
-                self._read_out(value)
-        self.epilogue.append(node)
-        self.after.update(node.outputs)
-        self.context.note(node.label, "analog", reason)
+    def _hold(self) -> None:
+        """Finds the values that only operators without spiking counterpart read, weightless ones between at most: such
+        values, if made of analog ones, are not worth an encoder, and if moved about, not worth a relay."""
+        for node in reversed(self.graph.nodes):
+            users = {v: self.graph.users(v) for v in node.outputs}
+            self.held.update(v for v in users if all(self._handler(u) is None or self._stays(u) for u in users[v]))
 
-    def _read_out(self, value: str) -> None:
-        """Readouts for a value made of spikes (or for the analog value itself, through a diagonal projection)."""
-        if value in self.read:
+    def _stays(self, node: Node) -> bool:
+        return node.op not in WEIGHTED and self.held.issuperset(node.outputs)
+
+    def _keep(self, node: Node, reason: str) -> None:
+        """A node stays analog; what it reads is read out."""
+        data = [v for v in node.inputs if v and v not in self.graph.weights]
+        ahead = not self.ahead.isdisjoint(node.outputs)
+        if (ahead or node.op == "MaxPool") and self.analog.issuperset(data):
+            self.prologue.append(node)
+            self.analog.update(node.outputs)
+            self.context.note(node.label, "analog", "before the encoders")
             return
-        self.read.add(value)
-        form, kind = self._form(value), self.graph.types[value]
-        names = [value] if len(form) == 1 else [self._new_value(f"{value}.{k}", kind, b) for k, b in enumerate(form)]
-        shape = (sum(b.shape[0] for b in form), *form[0].shape[1:])
-        if shape != kind.shape[1:]:  # (C, 1, 1) stands for (C,): the epilogue restores the teacher's shape
-            target = self.graph.fresh(f"{value}.shape")
-            constant = {target: frozen(np.array(kind.shape, np.int64))}
-            self.graph = replace(self.graph, weights={**self.graph.weights, **constant})
-            joined = self._new_value(f"{value}.spatial", kind, replace(form[0], shape=shape))
-            names = [joined] if len(form) == 1 else names
-            self.epilogue.append(Node("Reshape", (joined, target), (value,), {"allowzero": 0}))
+        inner = ahead or node.op in WORK
+        if inner and not self.allow_analog:
+            raise self._refusal(node, f"{node.op} has no exact spiking counterpart inside the network")
+        for value in data:
+            if value not in self.after and value not in self.analog:
+                self._read_out(value)
+        self.behind.append(node)
+        self.after.update(node.outputs)
+        if inner:
+            self.inner.append(node)  # what becomes of it is known at the end
         else:
-            joined = value
-        if len(form) > 1:
-            concat = Node("Concat", tuple(names), (joined,), {"axis": 1})
-            self.epilogue.insert(len(self.epilogue) - (joined != value), concat)
-        for name, block in zip(names, form, strict=True):
-            readout = Readout(np.ones(block.shape[0], np.float32), integer=False)
-            self._population(replace(block, value=name), readout, f"{name}.readout")
-
-    def _new_value(self, stem: str, kind: Type, block: Block) -> str:
-        name = self.graph.fresh(stem)
-        types = {**self.graph.types, name: replace(kind, shape=(1, *block.shape))}
-        self.graph = replace(self.graph, types=types)
-        return name
-
-    # -- populations ------------------------------------------------------------------------------------------------
-
-    def _population(self, block: Block, kind: Neuron, stem: str, origin: tuple[str, ...] = ()) -> Block:
-        """A population driven by `block`; gives its spikes."""
-        name = self._name(stem)
-        origin = tuple(dict.fromkeys((*block.origin, *origin)))
-        for term in block.terms:
-            synapse: Synapse = term.synapse or Diagonal(np.ones(term.routed[0]))
-            self._project(term, name, synapse, block.origin)
-        self.populations[name] = Population(name, block.shape, kind, block.bias, None, block.value, origin)
-        return Block(block.shape, (Term(name, block.shape),), None, block.value)
-
-    def _project(self, term: Term, post: str, synapse: Synapse, origin: tuple[str, ...]) -> None:
-        tag = sum(j.pre == term.source and j.post == post for j in self.projections)
-        self.projections.append(Projection(term.source, post, synapse, term.routing, origin, tag))
-
-    def _name(self, stem: str) -> str:
-        clean = "".join(c if c.isalnum() or c in "_.-" else "_" for c in stem).strip("_") or "population"
-        name, k = clean, 1
-        while name in self.populations:
-            name, k = f"{clean}_{k}", k + 1
-        return name
-
-    def _form(self, value: str) -> Form:
-        """The form of a value; an analog value becomes its encoder's current, a constant a bias."""
-        if value not in self.forms:
-            shape = self.graph.shape(value)[1:]
-            if value in self.graph.weights:
-                return (Block(shape, (), simplest(self.graph.weights[value][0].astype(np.float64)), value),)
-            name = self._name(value)
-            self.populations[name] = Population(name, shape, Constant(), None, None, value, ())
-            self.forms[value] = (Block(shape, (Term(name, shape),), None, value),)
-        return self.forms[value]
-
-    def _is_analog(self, block: Block) -> bool:
-        return any(self.populations[term.source].is_encoder for term in block.terms)
-
-    def _relay(self, block: Block, node: Node, why: str) -> Block:
-        self.context.note(node.label, "lowered", f"a signed relay stands before it: {why}")
-        return self._population(block, Linear(), f"{block.value.partition('[')[0]}.relay")
+            self.context.note(node.label, "analog", reason)
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
     def _visit(self, node: Node) -> None:
         data = [v for v in node.inputs if v and v not in self.graph.weights]
-        spiking = [v for v in data if v not in self.analog]
-        handler = self._handler(node)
-        if any(v in self.after for v in data):
-            if node.output in self.ahead or node.op in WORK:
-                raise self._refusal(node, "it reads a value that only exists after the spiking network")
-            self._to_epilogue(node, "after the readouts")
-        elif handler is None and not spiking and (node.output in self.ahead or node.op == "MaxPool"):
-            self.prologue.append(node)
-            self.analog.update(node.outputs)
-            self.context.note(node.label, "analog", "before the encoders")
-        elif handler is None:
-            if node.output in self.ahead or node.op in WORK:
-                raise self._refusal(node, f"{node.op} has no exact spiking counterpart inside the network")
-            self._to_epilogue(node, "after the readouts")
-        elif node.output not in self.ahead and node.op not in WORK and not self._sums(node):
-            self._to_epilogue(node, "after the readouts: no weights, no spikes")
+        handler, late = self._handler(node), not self.after.isdisjoint(data)
+        if handler is None or (self._stays(node) and (node.op in (*ROUTES, *SHUFFLES) or late)):
+            self._keep(node, "after the readouts")
+        elif self.ahead.isdisjoint(node.outputs) and node.op not in WORK and not self._sums(node):
+            self._keep(node, "after the readouts: no weights, no spikes")
         else:
+            self._lower(node, handler)
+
+    def _lower(self, node: Node, handler: Callable[[Node], Form]) -> None:
+        """The form of its output; or else, where that is allowed, everything as before and the node analog."""
+        kept = (dict(self.forms), dict(self.populations), list(self.projections)) if self.allow_analog else None
+        try:
             self.forms[node.output] = form = self._traced(node, handler(node))
             if sum(1 + len(block.terms) for block in form) > MAX_TERMS:
                 raise self._refusal(node, f"more than {MAX_TERMS} branches meet")
+        except UnsupportedError:
+            if kept is None:
+                raise
+            self.forms, self.populations, self.projections = kept
+            self._keep(node, "after the readouts")
 
     def _traced(self, node: Node, form: Form) -> Form:
         """The form with the teacher's nodes that made it; spikes start afresh."""
@@ -228,7 +192,7 @@ class _Lowering:
     def _sums(self, node: Node) -> bool:
         """An Add of spikes to spikes at the end is done by the readout itself."""
         return node.op in ("Add", "Sub") and all(
-            v in self.forms and v not in self.analog and len(self.forms[v]) == 1 for v in node.inputs
+            v in self.forms and v not in self.analog | self.after and len(self.forms[v]) == 1 for v in node.inputs
         )
 
     def _handler(self, node: Node) -> Callable[[Node], Form] | None:
@@ -243,12 +207,14 @@ class _Lowering:
             two_values = not any(v in self.graph.weights for v in node.inputs)
             alike = self.graph.shape(node.inputs[0]) == self.graph.shape(node.inputs[1])
             return self._add if node.op in ("Add", "Sub") and two_values and alike else None
-        if node.op == "MaxPool" and all(v in self.analog for v in node.inputs):
+        if node.op == "MaxPool" and node.inputs[0] in self.analog | self.after:
+            return None
+        if any(v in self.after and self.graph.types[v].dtype != "float32" for v in data):
             return None
         if node.op in SHUFFLES:
             return self._shuffle if shuffle_of(self.graph, node) is not None else None
         if node.op in ROUTES and route_of(self.graph, node) is None and reshape_target(self.graph, node) is None:
-            return self._local_sum if node.op == "Resize" and node.inputs[0] not in self.analog else None
+            return self._local_sum if node.op == "Resize" and node.inputs[0] not in self.analog | self.after else None
         return {
             "Conv": self._weighted, "ConvTranspose": self._weighted, "Gemm": self._weighted,
             "AveragePool": self._local_sum, "GlobalAveragePool": self._local_sum,
@@ -258,7 +224,8 @@ class _Lowering:
 
     def _refusal(self, node: Node, why: str) -> UnsupportedError:
         self.context.note(node.label, "refused", why)
-        return UnsupportedError(why, node=node.label, remedy=ADVICE.get(node.op, "replace it by supported operators"))
+        advice = ADVICE.get(node.op, "replace it by supported operators")
+        return UnsupportedError(why, node=node.label, remedy=f"{advice}; or keep it analog with --allow-analog")
 
     def _activation(self, node: Node) -> Form:
         ideal = ideal_of(self.graph, node)

@@ -49,6 +49,7 @@ def default_pipeline(
     code: str = "rate",
     neuron: str | None = None,
     encoder: str = "constant",
+    allow_analog: bool = False,
     timesteps: int = 32,
 ) -> list[Pass]:
     """The default recipe for the options of `snncc compile`; neuron None: signed, or radix for the code radix:K.
@@ -65,7 +66,8 @@ def default_pipeline(
         raise OptionError(f"neuron {neuron!r} with the code {code}", remedy="give --code radix:3 and no --neuron")
     levels = total_count(chosen.base, digits or timesteps) * chosen.most
     levels = 0 if levels == timesteps else levels
-    passes = [*graph_passes(), Lower(), _calibrate(calibration, per, levels), Neurons(kind=neuron, encoder=encoder)]
+    lower, calibrate = Lower(allow_analog=allow_analog), _calibrate(calibration, per, levels)
+    passes = [*graph_passes(), lower, calibrate, Neurons(kind=neuron, encoder=encoder)]
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":

@@ -9,7 +9,7 @@ import numpy as np
 from snncc.graph import Array, Graph
 from snncc.network import Network
 from snncc.pipeline import Feeds
-from snncc.runtime.host import HostSession
+from snncc.runtime.host import HostSession, InterludeSession
 from snncc.runtime.trace import Engine
 
 
@@ -39,9 +39,13 @@ class Simulator:
             self._network, self._engine = network, self._make(network)
             before = network.prologue
             self._before = HostSession(before, before.outputs) if before else None
+            self._between = InterludeSession(network)
         values = {**feeds, **(self._before.run(feeds) if self._before else {})}
         currents: dict[str, Array] = {}
         for encoder in network.encoders:
+            if network.is_midway(encoder):
+                continue
             x, timed = values[encoder.value], getattr(encoder.kind, "timed", False)
             currents[encoder.name] = np.resize(x, (timesteps, *x.shape[1:])) if timed else x.mean(0)
-        return self._engine.run(currents, timesteps, prefixes=prefixes).potentials
+        between = self._between.during(values, timesteps)
+        return self._engine.run(currents, timesteps, prefixes=prefixes, interlude=between).potentials

@@ -26,7 +26,7 @@ from snncc.runtime.dynamics import Tile, level_scale
 from snncc.runtime.kernels import analog as kernels
 from snncc.runtime.kernels import conv, grouped, max_gate
 from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
-from snncc.runtime.trace import Trace, checked_value
+from snncc.runtime.trace import Interlude, Trace, checked_value
 from snncc.synapses.routing import apply_all
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
@@ -58,6 +58,7 @@ class FastEngine:
         seed: int = 0,
         record: bool = False,
         prefixes: bool = False,
+        interlude: Interlude | None = None,
     ) -> Trace:
         if timesteps < 1:
             raise DataError(f"{timesteps} steps", remedy="at least one")
@@ -72,7 +73,7 @@ class FastEngine:
                 name = population.name
                 done = Executed.nothing(stage, timesteps)
                 if isinstance(kind, Encoder):
-                    x = checked_value(values, population, timesteps)
+                    x = checked_value(values, population, timesteps, interlude, trace.potentials)
                     if kind.fires:
                         trains[name] = _encode(kind, x, stage, timesteps, seed, done)
                     else:

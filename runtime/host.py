@@ -1,4 +1,4 @@
-"""Runs a Graph on onnxruntime: the teacher for calibration, and the analog parts before encoders and after readouts."""
+"""Runs a Graph on onnxruntime: the teacher for calibration, and the analog parts of a network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from snncc.errors import DataError, FormatError
 from snncc.graph import Array, Graph
 from snncc.graph_onnx import inputs_read, to_onnx
 from snncc.ingest.limits import REEXPORT, first_line
+from snncc.interlude import stretches
+from snncc.network import Network, Population
+from snncc.runtime.trace import Interlude
 
 QUIET = 4  # fatal only
 
@@ -66,6 +69,41 @@ class HostSession:
         if value.ndim != len(kind.shape) or tuple(value.shape[skip:]) != kind.shape[skip:]:
             raise DataError(f"input {name!r} has the shape {value.shape}, the network wants {kind.shape}")
         return value.astype(kind.dtype, copy=False)
+
+
+class InterludeSession:
+    """A network's interlude ready to run, stretch by stretch."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self._sessions = {name: HostSession(part, part.outputs) for name, part in stretches(network).items()}
+
+    def during(self, values: dict[str, Array], timesteps: int) -> Interlude:
+        """For one run: `values` holds graph inputs and prologue values, and gets what readouts and interlude make.
+
+        Raises, when called, DataError for NaN or infinity: what a logarithm makes of a value just below zero.
+        """
+
+        def read(encoder: Population, potentials: Mapping[str, Array]) -> Array:
+            values.update(read_out(self.network, potentials, timesteps))
+            if encoder.name in self._sessions:
+                values.update(self._sessions[encoder.name].run(values))
+            x = np.asarray(values[encoder.value][0])
+            if not np.isfinite(x).all():  # engines do not agree on what an encoder makes of it
+                raise DataError("the interlude gives NaN or infinity", node=encoder.name, remedy="try more time steps")
+            return x
+
+        return read
+
+
+def read_out(network: Network, potentials: Mapping[str, Array], step: int) -> dict[str, Array]:
+    """Values [1, C, *spatial] by name that readouts make at prefix `step` of these potentials (see Trace)."""
+    found = {}
+    for name, potential in potentials.items():
+        population = network[name]
+        now = potential[step - 1] if potential.ndim > len(population.shape) else potential
+        found[population.value] = population.kind.value(now, step)[None]  # type: ignore[union-attr]
+    return found
 
 
 def run_graph(graph: Graph, feeds: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:

@@ -11,11 +11,11 @@ from onnx import TensorProto, helper
 
 from snncc.counting import closed_form
 from snncc.graph import Array
-from snncc.network import Network
+from snncc.network import Network, Population
 from snncc.neurons import Readout
 from snncc.onnx_file.write import write_model
 from snncc.runtime.host import QUIET
-from snncc.runtime.trace import Trace, checked_value
+from snncc.runtime.trace import Interlude, Trace, checked_value
 
 
 class OnnxEngine:
@@ -58,13 +58,16 @@ class OnnxEngine:
         seed: int = 0,
         record: bool = False,
         prefixes: bool = False,
+        interlude: Interlude | None = None,
     ) -> Trace:
         """values: encoder population name -> float32 [C, *spatial]; see snncc.runtime.trace.Engine."""
         feeds: dict[str, Array] = {self._steps: np.array([timesteps], np.int64)}
         if self._seed is not None:
             feeds[self._seed] = np.array([seed], np.int64)
         for encoder in self.network.encoders:
-            given = np.asarray(checked_value(values, encoder, timesteps), np.float32)
+            known = encoder.name in values or interlude is None
+            so_far = {} if known else self._so_far(encoder, feeds, timesteps)
+            given = np.asarray(checked_value(values, encoder, timesteps, interlude, so_far), np.float32)
             feeds[encoder.name] = given if given.ndim > len(encoder.shape) else given[None]
         names = list(dict.fromkeys((*self._spikes.values(), *self._currents.values())))
         found_values = dict(zip(names, self._session.run(names, feeds), strict=True))
@@ -75,6 +78,17 @@ class OnnxEngine:
         return Trace(
             {name: v if prefixes else v[-1] for name, v in potentials.items()}, spikes if record else {}, counts
         )
+
+    def _so_far(self, encoder: Population, feeds: Mapping[str, Array], timesteps: int) -> dict[str, Array]:
+        """Potentials of the readouts before an encoder that reads the interlude. The session runs anew for it, since
+        onnxruntime cannot stop halfway."""
+        before = self.network.populations[: self.network.populations.index(encoder)]
+        names = [p.name for p in before if p.is_readout]
+        later = {p.name: np.zeros((1, *p.shape), np.float32) for p in self.network.encoders if p.name not in feeds}
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        currents = self._session.run([self._currents[name] for name in names], {**feeds, **later}, options)
+        return {n: self._potential(n, current, timesteps) for n, current in zip(names, currents, strict=True)}
 
     def _potential(self, name: str, current: Array, timesteps: int) -> Array:
         """V_1 .. V_T of a readout from its current, which has one row where it is constant."""
@@ -96,5 +110,6 @@ def _core(network: Network) -> Network:
         inputs={name: (1, *p.shape) for name, p in encoders.items()},
         outputs=tuple(p.value for p in network.readouts),
         prologue=None,
+        interlude=None,
         epilogue=None,
     )

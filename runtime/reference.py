@@ -12,7 +12,7 @@ from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import MaxGate, Neuron
 from snncc.neurons.base import per_channel
-from snncc.runtime.trace import Trace, checked_value
+from snncc.runtime.trace import Interlude, Trace, checked_value
 from snncc.synapses import Pool
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import Route, apply_all, split
@@ -34,6 +34,7 @@ class ReferenceEngine:
         seed: int = 0,
         record: bool = False,
         prefixes: bool = False,
+        interlude: Interlude | None = None,
     ) -> Trace:
         """See snncc.runtime.trace.Engine."""
         counts = Counts(timesteps)
@@ -43,7 +44,7 @@ class ReferenceEngine:
         for population in self.network.populations:
             name, kind = population.name, population.kind
             if not isinstance(kind, Neuron):
-                x = checked_value(values, population, timesteps)
+                x = checked_value(values, population, timesteps, interlude, potentials)
                 if kind.fires:
                     spikes[name] = np.stack([kind.encode(x, t, seed) for t in range(1, timesteps + 1)]).astype(np.int8)
                 else:

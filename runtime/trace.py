@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +12,9 @@ from snncc.counting import Counts
 from snncc.errors import DataError
 from snncc.graph import Array
 from snncc.network import Population
+
+# (encoder that reads the interlude, potentials of the readouts so far, as in Trace) -> what it reads, [C, *spatial]
+Interlude = Callable[[Population, Mapping[str, Array]], Array]
 
 
 @dataclass(eq=False)
@@ -30,10 +33,19 @@ class Trace:
     counts: Counts = field(default_factory=lambda: Counts(0))
 
 
-def checked_value(values: Mapping[str, Array], encoder: Population, timesteps: int) -> Array:
-    """What an encoder reads: [C, *spatial], or a whole train [T, C, *spatial]. Raises DataError."""
+def checked_value(
+    values: Mapping[str, Array],
+    encoder: Population,
+    timesteps: int,
+    interlude: Interlude | None,
+    potentials: Mapping[str, Array],
+) -> Array:
+    """What an encoder reads: [C, *spatial], or a whole train [T, C, *spatial]; by the interlude if `values` lacks it.
+    Raises DataError."""
     wanted = (timesteps, *encoder.shape) if getattr(encoder.kind, "timed", False) else encoder.shape
     given = values.get(encoder.name)
+    if given is None and interlude is not None:
+        given = interlude(encoder, potentials)
     if given is None or np.shape(given) != wanted:
         found = "nothing" if given is None else f"the shape {np.shape(given)}"
         raise DataError(f"{found} was given, where {wanted} is wanted", node=encoder.name)
@@ -51,7 +63,9 @@ class Engine(Protocol):
         seed: int = 0,
         record: bool = False,
         prefixes: bool = False,
+        interlude: Interlude | None = None,
     ) -> Trace:
         """values: encoder population name -> float32 [C, *spatial], without a batch axis; [T, C, *spatial] for a
-        spike train given. Raises DataError for a missing value or a wrong shape."""
+        spike train given. Encoders in the middle of the network ask `interlude` instead. Raises DataError for a missing
+        value or a wrong shape."""
         ...

@@ -21,7 +21,7 @@ from snncc.ingest import ingest
 from snncc.ingest.fold import OPSET
 from snncc.ingest.limits import node_label
 from snncc.inputs import checked
-from snncc.network import Network
+from snncc.network import Network, Population
 from snncc.onnx_file import read, write
 from snncc.passes import BUILTIN
 from snncc.passes.recipe import default_pipeline, digits_of
@@ -30,7 +30,7 @@ from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
 from snncc.run_counts import Facts, RunCounts
 from snncc.runtime.calibration import Evaluator, Simulator
-from snncc.runtime.host import HostSession
+from snncc.runtime.host import HostSession, InterludeSession, read_out
 from snncc.runtime.trace import Engine, Trace
 
 PathLike = str | os.PathLike[str]
@@ -72,6 +72,7 @@ def plan(
     code: str = "rate",
     neuron: str | None = None,
     encoder: str = "constant",
+    allow_analog: bool = False,
     passes: Iterable[str | Pass] = (),
     pipeline: str | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -94,7 +95,7 @@ def plan(
     else:
         steps = default_pipeline(
             precision=precision, calibration=calibration, per=per, code=code, neuron=neuron, encoder=encoder,
-            timesteps=timesteps,
+            allow_analog=allow_analog, timesteps=timesteps,
         )  # fmt: skip
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
@@ -132,6 +133,7 @@ def compile(
             calibration="percentile:99.9" | "percentile:99.9:positive" | "max" | "mse",
             per="channel" | "layer" | "connection", code="rate" | "radix:K", neuron=None: signed, or a text of
             choose.py, encoder="constant" | "poisson" | "spikes",
+            allow_analog=False: may a stretch without spiking counterpart stay analog between readouts and encoders?
             passes=(): pass texts or passes to insert, pipeline=None: a text that replaces the default pipeline,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
             `snncc.preprocess`, example_input.
@@ -246,13 +248,9 @@ class Model:
         self.engine = engine
         self._engine = _engine(network, engine, threads)
         self._facts = Facts.of(network)
-        readouts = {p.value for p in network.readouts}
-        given = {*network.inputs, *readouts}
-        later = [v for v in network.epilogue.inputs if v not in readouts] if network.epilogue else []
-        early = [*(p.value for p in network.encoders), *later, *network.outputs]
-        made = {v for v in early if network.prologue and network.prologue.producer(v) is not None}
-        self._before = HostSession(network.prologue, sorted(made)) if network.prologue and made else None
-        left = [v for v in network.outputs if v not in given | made]
+        self._before = HostSession(network.prologue, network.prologue.outputs) if network.prologue else None
+        self._between = InterludeSession(network)
+        left = [v for v in network.outputs if network.epilogue and network.epilogue.producer(v) is not None]
         self._after = HostSession(network.epilogue, left) if network.epilogue and left else None
 
     @property
@@ -283,26 +281,27 @@ class Model:
         steps = self.check_timesteps(next(iter(lengths), timesteps))
         if self._before is not None:
             values |= self._before.run(values)
-        currents = {p.name: values[p.value] for p in self.network.encoders}
-        currents = {n: x if getattr(self.network[n].kind, "timed", False) else x[0] for n, x in currents.items()}
-        clipped = sum(p.kind.clipped(currents[p.name]) for p in self.network.encoders if isinstance(p.kind, Encoder))
+        currents = {p.name: _read(p, values) for p in self.network.encoders if not self.network.is_midway(p)}
+        if over_time and self.network.interlude:
+            raise OptionError("its interlude waits for the last step before it", remedy="run each T by itself")
         if over_time and any(getattr(p.kind, "waits", False) for p in self.network.populations):
             raise OptionError("its neurons say nothing before their last step", remedy="run each T by itself")
-        trace = self._engine.run(currents, steps, seed=seed, record=record, prefixes=over_time)
+        between = self._between.during(values, steps)
+        trace = self._engine.run(
+            currents, steps, seed=seed, record=record, prefixes=over_time, interlude=between
+        )
+        encoders = self.network.encoders
+        clipped = sum(p.kind.clipped(_read(p, values)) for p in encoders if isinstance(p.kind, Encoder))
         counts = RunCounts(self._facts, self.engine, steps).add(trace.counts)
         if not over_time:
-            return Result(self._outputs(values, trace, steps, None), counts, {}, trace.spikes, clipped)
-        each = [self._outputs(values, trace, t, t - 1) for t in range(1, steps + 1)]
+            return Result(self._outputs(values, trace, steps), counts, {}, trace.spikes, clipped)
+        each = [self._outputs(values, trace, t) for t in range(1, steps + 1)]
         along = {name: np.stack([now[name] for now in each]) for name in self.network.outputs}
         return Result(each[-1], counts, along, trace.spikes, clipped)
 
-    def _outputs(self, values: Mapping[str, Array], trace: Trace, step: int, index: int | None) -> dict[str, Array]:
-        """Graph outputs at prefix `step`, whose potentials are at `index` of the trace (None: it holds one only)."""
-        found = dict(values)
-        for readout in self.network.readouts:
-            potential = trace.potentials[readout.name]
-            potential = potential if index is None else potential[index]
-            found[readout.value] = readout.kind.value(potential, step)[None]  # type: ignore[union-attr]
+    def _outputs(self, values: Mapping[str, Array], trace: Trace, step: int) -> dict[str, Array]:
+        """Graph outputs at prefix `step`."""
+        found = {**values, **read_out(self.network, trace.potentials, step)}
         if self._after is not None:
             found |= self._after.run(found)
         return {name: found[name] for name in self.network.outputs}
@@ -311,6 +310,11 @@ class Model:
         steps = int(self.network.meta.get("timesteps", 32) if given is None else given)
         _check_steps(steps, self.network)
         return steps
+
+
+def _read(encoder: Population, values: Mapping[str, Array]) -> Array:
+    """[C, *spatial], or a spike train [T, C, *spatial]."""
+    return values[encoder.value] if getattr(encoder.kind, "timed", False) else values[encoder.value][0]
 
 
 def _check_steps(steps: int, network: Network) -> None:

@@ -6,7 +6,7 @@
   whatever its weight. A max gate has one per (pre neuron, window).
 - synops: (event, synapse) pairs. synops_nonzero leaves out pairs of effective weight 0; synops_paths counts every path
   (what tools count that see upsampling and convolution apart).
-- macs: (analog value, synapse) pairs of constant currents, once an inference, and those of prologue and epilogue.
+- macs: (analog value, synapse) pairs of constant currents, once an inference, and those of the analog parts.
 - neuron_updates: one per neuron with a membrane (readouts included) and step. bias_adds: one per neuron with a bias
   or a constant current, and step.
 """

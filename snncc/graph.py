@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -129,6 +129,20 @@ class Graph:
             nodes=tuple(reversed(kept)),
             weights={k: v for k, v in self.weights.items() if k in values},
             types={k: v for k, v in self.types.items() if k in values},
+        )
+
+    def part(self, nodes: Sequence[Node], outputs: Iterable[str]) -> Graph | None:
+        """Some of its nodes as a graph (None if there are none): its inputs are what they read and do not make, its
+        outputs those of `outputs` that they make."""
+        made = {v for n in nodes for v in n.outputs}
+        read = dict.fromkeys(v for n in nodes for v in n.inputs if v and v not in made)
+        inputs = tuple(v for v in read if v not in self.weights)
+        return None if not nodes else Graph(
+            inputs,
+            tuple(v for v in dict.fromkeys(outputs) if v in made),
+            tuple(nodes),
+            {v: w for v, w in self.weights.items() if v in read},
+            {v: t for v, t in self.types.items() if v in made or v in inputs},
         )
 
     def bypass(self, node: Node) -> Graph:

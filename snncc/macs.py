@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a Graph (the teacher, prologue and epilogue); see counting.py for the definitions."""
+"""Multiply-accumulates of a Graph (the teacher, an analog part); see counting.py for the definitions."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Kind = Encoder | Neuron
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Neurons of one kind, an encoder of one graph input, or a readout of one value.
+    """Neurons of one kind, an encoder of one analog value, or a readout of one value.
 
     Args:
         name: unique; also the key of its spikes in `--spikes`.
@@ -106,11 +106,14 @@ class Network:
         populations: in execution order: a projection's `pre` stands before its `post`.
         projections: in the order in which their currents are added.
         prologue: analog Graph from graph inputs to the values that encoders read (None: encoders read inputs).
-        epilogue: analog Graph from readouts (and graph inputs, prologue values) to graph outputs (None: readouts
-            are the outputs).
+        epilogue: analog Graph from readouts (and graph inputs, values of the other parts) to graph outputs (None:
+            readouts are the outputs).
         meta: JSON-like facts: default timesteps, t_max, preprocessing, provenance, calibration quantiles.
+        interlude: analog Graph from readouts (and graph inputs, prologue values) to values that encoders further behind
+            read (None: all of the network between encoders and readouts spikes). See interlude.py.
 
-    An encoder's `value` names the graph input or prologue value it reads; a readout's `value` names the value it makes.
+    An encoder's `value` names the graph input, or the value of prologue or interlude, that it reads; a readout's
+    `value` names the value it makes.
     """
 
     inputs: Mapping[str, tuple[int, ...]]
@@ -120,6 +123,17 @@ class Network:
     prologue: Graph | None = None
     epilogue: Graph | None = None
     meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    interlude: Graph | None = None
+
+    @property
+    def analog_parts(self) -> dict[str, Graph]:
+        """Those it has, by name, in the order in which they run."""
+        parts = {"prologue": self.prologue, "interlude": self.interlude, "epilogue": self.epilogue}
+        return {name: graph for name, graph in parts.items() if graph is not None}
+
+    def is_midway(self, population: Population) -> bool:
+        """Is it an encoder of a value that the interlude makes?"""
+        return population.is_encoder and self.interlude is not None and population.value in self.interlude.outputs
 
     @cached_property
     def _by_name(self) -> dict[str, Population]:
@@ -189,12 +203,17 @@ class Network:
 
     @cached_property
     def nx(self) -> networkx.MultiDiGraph:
-        """A view for analysis: populations as nodes, projections as edges."""
+        """A view for analysis: populations as nodes, projections as edges, and an edge from each readout to each
+        encoder that needs it through the interlude."""
         view = networkx.MultiDiGraph()
         for population in self.populations:
             view.add_node(population.name, population=population)
         for projection in self.projections:
             view.add_edge(projection.pre, projection.post, projection=projection)
+        for encoder in filter(self.is_midway, self.populations):
+            assert self.interlude is not None
+            part = replace(self.interlude, outputs=(encoder.value,)).pruned()
+            view.add_edges_from((p.name, encoder.name) for p in self.readouts if part.users(p.value))
         return view
 
     def with_populations(self, changes: Mapping[str, Population]) -> Network:

@@ -9,7 +9,8 @@ import numpy as np
 
 from snncc.encoders import Encoder
 from snncc.errors import VerifyError
-from snncc.graph import Array, Graph
+from snncc.graph import Array
+from snncc.interlude import stretches
 from snncc.network import Network, Population, Projection
 from snncc.network_text import network_lines
 from snncc.neurons import Neuron
@@ -165,18 +166,17 @@ def _border(network: Network, population: Population) -> None:
     value, wanted = population.value, (1, *population.shape)
     shapes = dict(network.inputs)
     if population.is_encoder:
-        if network.prologue is not None:
-            shapes |= {v: network.prologue.shape(v) for v in network.prologue.outputs}
+        for graph in (network.prologue, network.interlude):
+            shapes |= {v: graph.shape(v) for v in graph.outputs} if graph is not None else {}
         if value not in shapes:
-            _fail(network, f"reads {value!r}, which is neither an input nor made by the prologue", population)
+            _fail(network, f"reads {value!r}: no input, nor made by prologue or interlude", population)
     else:
         if not value or value in shapes or [p.value for p in network.readouts].count(value) > 1:
             _fail(network, f"makes {value!r}, which is empty or made elsewhere, too", population)
-        shapes = {}
-        if network.epilogue is not None and value in network.epilogue.types:
-            shapes[value] = network.epilogue.shape(value)
+        read = [g for g in network.analog_parts.values() if value in g.types]
+        shapes = {value: read[0].shape(value)} if read else {}
     if population.is_encoder and network.input_shapes.get(value, (1,))[0] == 0:
-        parts = [g for g in (network.prologue, network.epilogue) if g is not None and value in g.inputs]
+        parts = [g for g in network.analog_parts.values() if value in g.inputs]
         if parts or value in network.outputs or [p.value for p in network.encoders].count(value) > 1:
             _fail(network, f"{value!r} is a spike train, which nothing else can read", population)
     if shapes.get(value, wanted) != wanted:
@@ -218,17 +218,17 @@ def _whole(array: Array) -> bool:
 
 
 def _analog_parts(network: Network) -> None:
-    for graph in (network.prologue, network.epilogue):
-        if graph is not None:
-            verify_graph(graph)
-    before = {*network.inputs, *(network.prologue.outputs if network.prologue else ())}
-    made = {p.value for p in network.readouts}
-    if network.prologue is not None:
-        _known(network, "prologue", network.prologue, set(network.inputs))
-    if network.epilogue is not None:
-        _known(network, "epilogue", network.epilogue, before | made)
-        made |= set(network.epilogue.outputs)
-    made |= before
+    made = set(network.inputs)
+    for title, graph in network.analog_parts.items():
+        verify_graph(graph)
+        if title != "prologue":
+            made |= {p.value for p in network.readouts}
+        for name in graph.inputs:
+            if name not in made:
+                _fail(network, f"the {title} reads {name!r}, which nothing makes")
+        made |= set(graph.outputs)
+    made |= {p.value for p in network.readouts}
+    _stretches(network)
     for name in network.outputs:
         if name not in made:
             _fail(network, f"nothing makes the output {name!r}: no readout, no analog part")
@@ -237,15 +237,24 @@ def _analog_parts(network: Network) -> None:
     _disjoint(network)
 
 
-def _known(network: Network, title: str, graph: Graph, known: set[str]) -> None:
-    for name in graph.inputs:
-        if name not in known:
-            _fail(network, f"the {title} reads {name!r}, which nothing makes")
+def _stretches(network: Network) -> None:
+    """All of the interlude runs in time for some encoder."""
+    if network.interlude is None:
+        return
+    found = stretches(network)
+    made: set[str] = set()
+    for population in network.populations:
+        if population.name in found:
+            made |= set(found[population.name].outputs)
+        if network.is_midway(population) and population.value not in made:
+            _fail(network, f"reads {population.value!r}, which needs a readout behind it", population)
+    if not found or sum(len(part.nodes) for part in found.values()) < len(network.interlude.nodes):
+        _fail(network, "a part of the interlude that no encoder needs")
 
 
 def _disjoint(network: Network) -> None:
-    """Prologue, readouts and epilogue lie in one file, where a name means one value."""
-    parts = [g for g in (network.prologue, network.epilogue) if g is not None]
+    """Analog parts and readouts lie in one file, where a name means one value."""
+    parts = network.analog_parts.values()
     made = [*network.inputs, *(p.value for p in network.readouts)]
     made += [v for g in parts for node in g.nodes for v in node.outputs if v]
     weights = [(name, array) for g in parts for name, array in g.weights.items()]
@@ -253,7 +262,7 @@ def _disjoint(network: Network) -> None:
     for name, array in weights:
         other = first.setdefault(name, array)
         if name in made or other.dtype != array.dtype or not np.array_equal(other, array):
-            _fail(network, f"the name {name!r} means two things in prologue and epilogue")
+            _fail(network, f"the name {name!r} means two things in the analog parts")
     name = _repeated(made) or ""
     if name:
         _fail(network, f"the value {name!r} is made twice")

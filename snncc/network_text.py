@@ -28,6 +28,7 @@ def network_lines(network: Network) -> list[Line]:
     lines: list[Line] = [(text, None) for text in _header(network)]
     lines += _graph_lines("prologue", network.prologue)
     shown: set[Projection] = set()
+    lines += _graph_lines("interlude", network.interlude)
     for population in network.populations:
         lines.append((population_text(population), population))
         for projection in network.projections:

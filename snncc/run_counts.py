@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snncc.counting import Counts, bias_adds, neuron_updates
-from snncc.macs import graph_macs
+from snncc.macs import Macs, graph_macs
 from snncc.network import Network
 
 EXECUTED = ("events", "synops", "synops_nonzero", "synops_paths")
@@ -27,7 +27,7 @@ class Facts:
 
     @classmethod
     def of(cls, network: Network) -> Facts:
-        host = graph_macs(network.prologue) + graph_macs(network.epilogue)
+        host = sum((graph_macs(part) for part in network.analog_parts.values()), Macs())
         teacher = network.meta.get("teacher", {})
         macs = (int(teacher.get("macs", 0)), int(teacher.get("macs_padded", 0)))
         return cls(network, neuron_updates(network), bias_adds(network), host.valid, *macs)

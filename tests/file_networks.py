@@ -185,7 +185,57 @@ def chain(encoder: Constant | SignedPoisson | SpikeTrain, *kinds: Neuron, base: 
 
 THETA, V0, DIP = i32(300, 200), i32(150, 100), i32(40, 0)
 V0_MAP = np.arange(32, dtype=np.int32).reshape(2, 4, 4)
+def interludes() -> Network:
+    """Two analog stretches: one reads the input, one the other; a skip around both; a value of the first comes out."""
+    one = Type((1, 2, 4))
+    interlude = Graph(
+        ("m", "x", "n"),
+        ("gate", "z"),
+        (
+            Node("Sigmoid", ("m",), ("T",), {}, ("sigmoid",)),
+            Node("Mul", ("T", "x"), ("gate",)),
+            Node("Add", ("n", "half"), ("up",)),
+            Node("Mul", ("up", "T"), ("z",), {}, ("second",)),
+        ),
+        {"half": frozen(np.array(0.5, np.float32))},
+        dict.fromkeys(("m", "x", "n", "T", "gate", "up", "z"), one),
+    )
+    epilogue = Graph(
+        ("y", "gate"),
+        ("left",),
+        (Node("Sub", ("y", "gate"), ("left",)),),
+        {},
+        dict.fromkeys(("y", "gate", "left"), one),
+    )
+    populations = (
+        Population("x", (2, 4), Constant(255, 0, 255), value="x"),
+        Population("a", (2, 4), fire(100, 120)),
+        Population("m.readout", (2, 4), readout(0.1, 0.1), value="m"),
+        Population("gate", (2, 4), Constant(200, -30, 225), value="gate"),
+        Population("b", (2, 4), Signed(i32(150, 170), i32(75, 85), False)),
+        Population("n.readout", (2, 4), readout(0.1, 0.2), value="n"),
+        Population("z", (2, 4), Constant(100, -128, 127), value="z"),
+        Population("c", (2, 4), fire(150, 90)),
+        Population("y.readout", (2, 4), readout(0.1, 0.1), value="y"),
+    )
+    projections = (
+        Projection("x", "a", Diagonal(i32(1, 2), i32(-1, -1))),
+        Projection("a", "m.readout", Diagonal(i32(9, -7))),
+        Projection("gate", "b", Conv(weights(2, 2, 3) // 16, (1,), (1,), (1, 1), shift=i32(-2, -3))),
+        Projection("a", "b", conv(2, 2, 1, 1)),
+        Projection("b", "n.readout", Diagonal(i32(9, 7))),
+        Projection("z", "c", Diagonal(i32(2, 1), i32(-1, 0))),
+        Projection("b", "c", Diagonal(i32(20, 40))),
+        Projection("a", "c", Diagonal(i32(10, 30))),
+        Projection("c", "y.readout", Diagonal(i32(9, 7))),
+    )
+    inputs = {"x": (1, 2, 4)}
+    outputs = ("left", "y", "gate")
+    return Network(inputs, outputs, populations, projections, None, epilogue, META, interlude)
+
+
 NETWORKS = {
+    "interludes": interludes(),
     "rates": chain(
         SignedPoisson(0.8),
         IntegrateFire(THETA, V0_MAP, True),

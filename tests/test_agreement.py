@@ -17,13 +17,14 @@ from snncc.encoders import SpikeTrain
 from snncc.errors import PassError
 from snncc.graph import Array, Graph
 from snncc.ingest import ingest
+from snncc.interlude import stretches
 from snncc.network import Network, Population, Projection
 from snncc.neurons import LeakyRectifier, Linear, MaxGate, Readout, Rectifier
 from snncc.passes.lower import Lower
 from snncc.passes.recipe import default_pipeline, graph_passes
 from snncc.pipeline import Context, run_pipeline
 from snncc.runtime.fast import FastEngine
-from snncc.runtime.host import run_graph
+from snncc.runtime.host import InterludeSession, run_graph
 from snncc.runtime.onnx_engine import OnnxEngine
 from snncc.runtime.reference import ReferenceEngine
 from snncc.synapses import ConvTranspose, Dense, Diagonal, Pool, Resample
@@ -68,8 +69,11 @@ def before_encoders(network: Network, feeds: dict[str, Array]) -> dict[str, Arra
 def ideal(network: Network, feeds: dict[str, Array]) -> dict[str, Array]:
     """Outputs of the lowered network on analog values: rectifiers rectify, gates take the maximum."""
     found: dict[str, Array] = {}
-    values = before_encoders(network, feeds)
+    values, analog = before_encoders(network, feeds), stretches(network)
     for population in network.populations:
+        if population.name in analog:
+            part = analog[population.name]
+            values |= run_graph(part, values, part.outputs)
         if population.is_encoder:
             found[population.name] = values[population.value][0]
             continue
@@ -85,7 +89,8 @@ def ideal(network: Network, feeds: dict[str, Array]) -> dict[str, Array]:
             bias = population.bias
             total = total + bias.reshape(bias.shape + (1,) * (total.ndim - bias.ndim))
         found[population.name] = activation(population, total)
-    values |= {p.value: found[p.name][None].astype(np.float32) for p in network.readouts}
+        if population.is_readout:
+            values[population.value] = found[population.name][None].astype(np.float32)
     left = [name for name in network.outputs if name not in values]
     return values | (run_graph(network.epilogue, values, left) if network.epilogue and left else {})
 
@@ -193,11 +198,11 @@ def brute_counts(network: Network, spikes: dict[str, Array]) -> Counts:
     return counts
 
 
-def check_lowering(model: onnx.ModelProto, low: float = 0.0) -> Network:
+def check_lowering(model: onnx.ModelProto, low: float = 0.0, allow_analog: bool = False) -> Network:
     """The lowered network computes what the teacher does."""
     graph = ingest(model)
     feeds = sample(graph, np.random.default_rng(1), low)
-    network = run_pipeline(graph, [*graph_passes(), Lower()], Context())
+    network = run_pipeline(graph, [*graph_passes(), Lower(allow_analog)], Context())
     assert isinstance(network, Network)
     found, want = ideal(network, feeds), run_graph(graph, feeds, graph.outputs)
     for name in graph.outputs:
@@ -210,19 +215,20 @@ def check_lowering(model: onnx.ModelProto, low: float = 0.0) -> Network:
 def check_engines(network: Network, feeds: dict[str, Array], steps: int = 4) -> None:
     """Every engine gives the same spikes, potentials and counts."""
     before = before_encoders(network, feeds)
-    values = {p.name: before[p.value][0] for p in network.encoders}
+    values = {p.name: before[p.value][0] for p in network.encoders if not network.is_midway(p)}
+    between = InterludeSession(network)
     rng = np.random.default_rng(4)
     for p in network.encoders:
         if isinstance(p.kind, SpikeTrain):
             values[p.name] = rng.integers(-p.kind.negative, 2, (steps, *p.shape)).astype(np.float32)
     run: dict[str, Any] = {"seed": 3, "record": True, "prefixes": True}
-    reference = ReferenceEngine(network).run(values, steps, **run)
+    reference = ReferenceEngine(network).run(values, steps, interlude=between.during(dict(before), steps), **run)
     counts = closed_form(network, reference.spikes)
     counts.timesteps = steps  # which no spike train tells where nothing fires
     assert counts.same(reference.counts)
     assert not reference.spikes or counts.same(brute_counts(network, reference.spikes))
     for engine in (FastEngine(network), OnnxEngine(network)):
-        trace = engine.run(values, steps, **run)
+        trace = engine.run(values, steps, interlude=between.during(dict(before), steps), **run)
         assert trace.spikes.keys() == reference.spikes.keys()
         for name, train in reference.spikes.items():
             np.testing.assert_array_equal(trace.spikes[name], train, err_msg=f"{type(engine).__name__} {name}")

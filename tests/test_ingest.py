@@ -35,6 +35,11 @@ def check(proto: onnx.ModelProto, graph: Graph, values: dict[str, Array]) -> Non
     assert to_onnx(graph).SerializeToString() == to_onnx(graph).SerializeToString()
 
 
+def test_a_split_keeps_its_parts_though_nobody_reads_the_last() -> None:
+    proto = model("a (float[1,4,2] x) => (float y) { a, b = Split<axis=1, num_outputs=2>(x) y = Sigmoid(a) }")
+    check(proto, ingest(proto), feeds(proto))
+
+
 @pytest.mark.parametrize("path", TEACHERS, ids=lambda path: path.stem)
 def test_teachers(path: Path) -> None:
     graph = ingest(path)

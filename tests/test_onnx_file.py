@@ -27,10 +27,10 @@ from snncc.neurons import KINDS as NEURONS
 from snncc.neurons import Readout, Rectifier
 from snncc.onnx_file import read, to_model, write
 from snncc.onnx_file.facts import FORMAT
-from snncc.runtime.host import run_graph
+from snncc.runtime.host import InterludeSession, run_graph
 from snncc.runtime.onnx_engine import OnnxEngine
 from snncc.runtime.reference import ReferenceEngine
-from snncc.runtime.trace import Trace
+from snncc.runtime.trace import Interlude, Trace
 from snncc.synapses import KINDS as SYNAPSES
 from snncc.synapses.routing import KINDS as ROUTES
 from tests.file_networks import NETWORKS, STEPS, i32, relays, skips
@@ -45,7 +45,15 @@ def values_of(network: Network, seed: int = 0) -> dict[str, Array]:
     for population in network.encoders:
         if isinstance(population.kind, SpikeTrain):
             values[population.name] = draw.integers(-1, 2, (STEPS, *population.shape)).astype(np.float32)
+        elif network.is_midway(population):
+            del values[population.name]
     return values
+
+
+def interlude_of(network: Network) -> Interlude:
+    draw = np.random.default_rng(2)
+    feeds = {name: (draw.integers(-9, 73, s) / 64).astype(np.float32) for name, s in network.inputs.items()}
+    return InterludeSession(network).during(feeds, STEPS)
 
 
 def session(model: onnx.ModelProto, level: str) -> onnxruntime.InferenceSession:
@@ -102,7 +110,7 @@ def test_valid_for_the_checker_and_typed(network: Network) -> None:
 def test_all_engines_agree(network: Network) -> None:
     values = values_of(network)
     traces = [
-        engine.run(values, STEPS, seed=5, record=True, prefixes=True)
+        engine.run(values, STEPS, seed=5, record=True, prefixes=True, interlude=interlude_of(network))
         for engine in (OnnxEngine(network), OnnxEngine(network, optimise=True), ReferenceEngine(network))
     ]
     for other in traces[1:]:
@@ -110,7 +118,7 @@ def test_all_engines_agree(network: Network) -> None:
         assert same(traces[0].potentials, other.potentials)
         assert traces[0].counts.same(other.counts)
     assert any(spikes.any() for spikes in traces[0].spikes.values())
-    last = OnnxEngine(network).run(values, STEPS, seed=5)
+    last = OnnxEngine(network).run(values, STEPS, seed=5, interlude=interlude_of(network))
     assert not last.spikes
     assert same(last.potentials, {name: v[-1] for name, v in traces[0].potentials.items()})
 
@@ -138,13 +146,15 @@ def test_the_file_itself_runs_from_input_to_output(network: Network) -> None:
 
 
 def by_hand(network: Network, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Prologue, reference engine, readouts, epilogue."""
+    """Prologue, reference engine with the interlude, readouts, epilogue."""
     found = dict(feeds)
     if network.prologue is not None:
         found |= run_graph(network.prologue, found, network.prologue.outputs)
+    given = [p for p in network.encoders if not network.is_midway(p)]
     trace: Trace = ReferenceEngine(network).run(
-        {p.name: found[p.value] if isinstance(p.kind, SpikeTrain) else found[p.value][0] for p in network.encoders},
+        {p.name: found[p.value] if isinstance(p.kind, SpikeTrain) else found[p.value][0] for p in given},
         STEPS,
+        interlude=InterludeSession(network).during(found, STEPS),
     )
     for population in network.readouts:
         assert isinstance(population.kind, Readout)

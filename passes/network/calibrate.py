@@ -58,6 +58,14 @@ class Calibrate:
     def run(self, network: Network, context: Context) -> Network:
         neurons = [p for p in network.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
         top, low, samples = _extremes([*network.encoders, *neurons], context)
+        for encoder in network.encoders:
+            if not np.isfinite([top[encoder.name], low[encoder.name]]).all():
+                raise DataError("the teacher gives NaN or infinity on the calibration data", node=encoder.value)
+            if not (network.is_midway(encoder) or top[encoder.name].any() or low[encoder.name].any()):
+                raise DataError(
+                    "the calibration data is zero everywhere", node=f"input {encoder.value}",
+                    remedy="give data like those the network will see, preprocessed alike",
+                )
         rows, limit = _rows(network, neurons, self.per, top)
         unit, quantiles = limit, {}
         if self.method != "max":
@@ -125,12 +133,6 @@ def _extremes(watched: list[Population], context: Context) -> tuple[dict[str, Ar
         samples += population is watched[0]
         top[name] = np.maximum(top.get(name, most), most)
         low[name] = np.minimum(low.get(name, least), least)
-    for population in watched:
-        if population.is_encoder and not (top[population.name].any() or low[population.name].any()):
-            raise DataError(
-                "the calibration data is zero everywhere", node=f"input {population.value}",
-                remedy="give data like those the network will see, preprocessed alike",
-            )
     return top, low, samples
 
 

@@ -108,7 +108,9 @@ class Neurons:
     def _encoder(self, population: Population, network: Network) -> Population:
         low, high = network.meta["calibration"]["ranges"][population.name]
         encoder: Encoder
-        if self.encoder == "poisson":
+        if network.is_midway(population):  # of the code of the inputs it knows nothing
+            encoder, step = Constant(), 1.0
+        elif self.encoder == "poisson":
             top = max(high, -low, 1.0)
             encoder, step = (Poisson(top) if low >= 0 else SignedPoisson(top)), top
         else:

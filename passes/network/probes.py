@@ -50,10 +50,13 @@ def _readout(network: Network, population: Population) -> Readout:
 def _before(network: Network, population: Population) -> Network:
     """`population`, last, and what it depends on."""
     kept = networkx.ancestors(network.nx, population.name)
+    before = [p for p in network.populations if p.name in kept]
+    analog = tuple(p.value for p in before if network.is_midway(p))
     return replace(
         network,
         outputs=(PROBE,),
-        populations=(*(p for p in network.populations if p.name in kept), population),
+        populations=(*before, population),
         projections=tuple(j for j in network.projections if j.post in kept or j.post == population.name),
+        interlude=replace(network.interlude, outputs=analog).pruned() if network.interlude and analog else None,
         epilogue=None,
     )

@@ -75,11 +75,16 @@ class Quantize:
 
 
 def _on_grid(population: Population, network: Network) -> Population:
-    """[0, 1] becomes uint8; another range a grid of its own, symmetric if it has negative values."""
+    """[0, 1] becomes uint8; another range a grid of its own, symmetric if it has negative values. What the interlude
+    gives has any range: its grid has 255 steps from the least value (or 0) to the largest."""
     if not isinstance(population.kind, Constant):
         return population
     low, high = network.meta["calibration"]["ranges"][population.name]
-    if low >= 0:
+    if network.is_midway(population):
+        low, high = min(low, 0.0), max(high, 0.0)
+        levels = 255.0 / (high - low) if high > low else 1.0
+        least, most = round(low * levels), round(high * levels)
+    elif low >= 0:
         levels, least, most = 255.0 / (high if high > 1 else 1.0), 0, 255
     else:
         levels, least, most = 127.0 / max(-low, high), -127, 127

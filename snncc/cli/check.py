@@ -14,10 +14,13 @@ from snncc.cli.tables import table
 @snncc_command("check")
 @click.argument("teacher", type=click.Path(path_type=Path))
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=DIMS", help="Shape of an input left open.")
+@click.option("--allow-analog", is_flag=True, help="Keep what cannot spike analog, between readout and encoder.")
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass.")
-def command(emit: Emit, teacher: Path, shapes: tuple[str, ...], passes: tuple[str, ...]) -> None:
+def command(
+    emit: Emit, teacher: Path, shapes: tuple[str, ...], allow_analog: bool, passes: tuple[str, ...]
+) -> None:
     """Say for each node of TEACHER whether it is lowered, folded, kept analog or refused, and why. Reads no data."""
-    todo = plan(teacher, shapes=shapes_of(shapes), passes=passes)
+    todo = plan(teacher, shapes=shapes_of(shapes), allow_analog=allow_analog, passes=passes)
     notes, error = conversion(todo)
     table(teacher.name, ("node", "action", "reason"), [(n.node, n.action, n.reason) for n in notes], left=3)
     click.echo(f"\n{teacher.name} {'converts' if error is None else 'is refused'}")

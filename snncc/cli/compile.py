@@ -37,6 +37,7 @@ ALL = "*"
 @click.option("--code", default="rate", show_default=True, metavar="rate|radix:K", help="How spikes carry numbers.")
 @click.option("--neuron", metavar="KIND", help=f"Default: signed. {FORMS}.")
 @click.option("--encoder", default="constant", show_default=True, type=click.Choice(ENCODERS))
+@click.option("--allow-analog", is_flag=True, help="Keep what cannot spike analog, between readout and encoder.")
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
 @click.option("--pipeline", metavar="TEXT|FILE", help="In place of the default pipeline.")
 @click.option("--print-after", is_flag=False, flag_value=ALL, metavar="[=PASS]", help="Print the IR after passes.")

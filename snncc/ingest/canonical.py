@@ -56,11 +56,11 @@ def canonicalise(graph: Graph, ops: Collection[str] | None = None) -> Graph:
 
 
 def _drop_unread_outputs(graph: Graph) -> Graph:
-    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads."""
+    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads. A Split goes by their number."""
     changes = {}
     for node in graph.nodes:
         kept = node.outputs
-        while len(kept) > 1 and not graph.users(kept[-1]) and kept[-1] not in graph.outputs:
+        while node.op != "Split" and len(kept) > 1 and not graph.users(kept[-1]) and kept[-1] not in graph.outputs:
             kept = kept[:-1]
         if kept != node.outputs:
             changes[node] = [replace(node, outputs=kept)]

@@ -111,6 +111,7 @@ class _Reader:
             self._graph("prologue"),
             self._graph("epilogue"),
             facts["meta"],
+            self._graph("interlude"),
         )
 
     def _array(self, name: str) -> Array:

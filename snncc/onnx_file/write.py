@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from snncc.encoders import Encoder
 from snncc.errors import FormatError
-from snncc.graph import Array, Graph, Type
+from snncc.graph import Array, Node, Type
 from snncc.graph_onnx import IR_VERSION, OPSET, onnx_node, value_info
+from snncc.interlude import stretches
 from snncc.network import Network, Population, Projection
 from snncc.neurons.base import per_channel
 from snncc.onnx_file.facts import (
@@ -76,16 +77,20 @@ class _Writer:
         self._reserve()
         steps, seed = self.name("T"), self.name("seed")
         drawn = False
-        types = {v: t for g in (network.prologue, network.epilogue) if g is not None for v, t in g.types.items()}
-        self._graph("prologue", network.prologue)
-        infos = []
+        parts = network.analog_parts
+        types = {v: t for g in parts.values() for v, t in g.types.items()}
+        self.weights |= {name: np.asarray(g.weights[name]) for g in parts.values() for name in sorted(g.weights)}
+        self._analog("prologue", network.prologue.nodes if network.prologue is not None else ())
+        infos, analog = [], stretches(network)
         for population in network.populations:
+            if population.name in analog:
+                self._analog("interlude", analog[population.name].nodes)
             node = self._population(population, steps, seed)
             drawn = drawn or seed in node.input
             lead: int | str = "T" if population.fires else 1
             infos.append(helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, [lead, *population.shape]))
             types.setdefault(population.value, Type((1, *population.shape)))
-        self._graph("epilogue", network.epilogue)
+        self._analog("epilogue", network.epilogue.nodes if network.epilogue is not None else ())
         self.weights[steps] = np.array([network.meta.get("timesteps", 1)], np.int64)
         inputs = [value_info(n, types.get(n, Type(s))) for n, s in network.inputs.items()] + [_scalar(steps)]
         for info, shape in zip(inputs, network.input_shapes.values(), strict=False):
@@ -120,9 +125,8 @@ class _Writer:
         """The teacher's own names stay; ours keep out of their way."""
         network = self.network
         self.taken = {*network.inputs, *network.outputs, *(p.value for p in (*network.encoders, *network.readouts))}
-        for graph in (network.prologue, network.epilogue):
-            if graph is not None:
-                self.taken.update(graph.types, graph.weights, *(n.outputs for n in graph.nodes))
+        for graph in network.analog_parts.values():
+            self.taken.update(graph.types, graph.weights, *(n.outputs for n in graph.nodes))
 
     def _facts(self) -> dict[str, Any]:
         network = self.network
@@ -133,6 +137,7 @@ class _Writer:
             "populations": [p.name for p in network.populations],
             "projections": [j.name for j in network.projections],
             "prologue": graph_facts(network.prologue),
+            "interlude": graph_facts(network.interlude),
             "epilogue": graph_facts(network.epilogue),
             "meta": network.meta,
         }
@@ -165,15 +170,11 @@ class _Writer:
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
-    def _graph(self, part: str, graph: Graph | None) -> None:
-        if graph is None:
-            return
-        for node in graph.nodes:
+    def _analog(self, part: str, nodes: tuple[Node, ...]) -> None:
+        for node in nodes:
             proto = onnx_node(node)
             tell(proto, GRAPH_KEY, {"part": part, "origin": node.origin})
             self.nodes.append(proto)
-        for name in sorted(graph.weights):
-            self.weights[name] = np.asarray(graph.weights[name])
 
     def _population(self, population: Population, steps: str, seed: str) -> onnx.NodeProto:
         kind, name, incoming = population.kind, population.name, self.network.incoming(population)
