@@ -1,0 +1,225 @@
+"""One entry of the zoo: exported, compiled, run on every engine, compared with the teacher in torch."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from snncc.api import compile, load
+from snncc.counting import closed_form
+from snncc.errors import SnnccError
+from snncc.graph import Array, Graph
+from snncc.network import Network
+from snncc.neurons import Linear
+from snncc.onnx_file import read, write
+from snncc.pipeline import Step
+from snncc.runtime.fast import FastEngine
+from snncc.runtime.host import run_graph
+from snncc.runtime.onnx_engine import OnnxEngine
+from snncc.runtime.reference import ReferenceEngine
+from tests.test_agreement import before_encoders, ideal
+from tests.zoo.exporters import export
+from tests.zoo.layers import prepared
+
+STEPS = 64  # of the comparison with the teacher
+COMPARED = 12  # of the comparison of the engines
+CALIBRATION = 16  # samples
+EXACT = 1e-4  # of the largest output: what rounding may change on the way from torch to the lowered network
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An architecture, how it is exported, how it is compiled, and what should come of it.
+
+    Args:
+        architecture: a name, and with `exporter` and `options` the key of the entry.
+        build: makes the module.
+        inputs: shapes without the batch axis.
+        options: of `snncc.compile`.
+        intended: "compiled" or "refused".
+        because: for a refusal: a pattern that its message has.
+        gap: what is missing today, where the entry does not yet do what is intended.
+        bound: of the spiking network's mean error at T = 64 (root of the mean square, as a part of the teacher's).
+        lowered: of the lowered network's error; above EXACT only where a pass approximates.
+    """
+
+    architecture: str
+    build: Callable[[], nn.Module]
+    inputs: tuple[tuple[int, ...], ...]
+    exporter: str = "dynamo 20"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    intended: str = "compiled"
+    because: str = ""
+    gap: str = ""
+    bound: float = 0.15
+    lowered: float = EXACT
+
+    @property
+    def choices(self) -> str:
+        """The options as text."""
+        return ", ".join("; ".join(v) if isinstance(v, tuple) else f"{k}={v}" for k, v in self.options.items())
+
+    @property
+    def name(self) -> str:
+        return ", ".join(filter(None, (self.architecture, self.exporter, self.choices)))
+
+    @property
+    def expected(self) -> str:
+        """The verdict of today."""
+        return self.intended if not self.gap else {"compiled": "refused", "refused": "compiled"}[self.intended]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an entry.
+
+    Args:
+        lowered, worst: largest errors of the lowered network on analog values, and of the spiking network at T = 64, as
+            parts of the teacher's largest output.
+        mean: root mean square error of the spiking network, as a part of the teacher's root mean square.
+        reason: of a refusal; or what passes that approximate report.
+        faults: what is wrong, if anything.
+    """
+
+    verdict: str
+    neurons: int = 0
+    populations: int = 0
+    relays: int = 0
+    lowered: float = 0.0
+    worst: float = 0.0
+    mean: float = 0.0
+    reason: str = ""
+    remedy: str = ""
+    faults: Sequence[str] = ()
+
+
+def smooth(shapes: Sequence[tuple[int, ...]], seed: int) -> list[Array]:
+    """Smooth random blobs on black [1, C, *spatial] from 0 to 1; plain random numbers where there is no space."""
+    rng, found = np.random.default_rng(seed), []
+    for shape in shapes:
+        x = rng.random((1, *shape))
+        for axis in range(2, x.ndim):
+            for _ in range(2):
+                x = (np.roll(x, 1, axis) + 2 * x + np.roll(x, -1, axis)) / 4
+        low, high = np.quantile(x, (0.3, 0.99)) if x.ndim > 2 else (0.0, 1.0)
+        found.append(np.clip((x - low) / (high - low), 0, 1).astype(np.float32))
+    return found
+
+
+def examine(entry: Entry) -> Outcome:
+    """Export, compile and compare."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    samples = [smooth(entry.inputs, seed) for seed in range(CALIBRATION + 1)]
+    tensors = [tuple(map(torch.from_numpy, sample)) for sample in samples]
+    module = prepared(entry.build(), tensors[:CALIBRATION])
+    with torch.no_grad():
+        found = module(*tensors[-1])
+    teacher = [y.numpy() for y in (found if isinstance(found, tuple) else (found,))]
+    model = export(module, tensors[-1], entry.exporter)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    names = [value.name for value in model.graph.input if value.name not in weights]
+    feeds = [dict(zip(names, sample, strict=True)) for sample in samples]
+    options = dict(entry.options)
+    if "open shape" in entry.exporter and entry.intended == "compiled":
+        options["shapes"] = {name: x.shape for name, x in feeds[0].items()}
+    steps: list[Step] = []
+    try:
+        network = compile(model, calibrate=feeds[:-1], timesteps=STEPS, observers=[steps.append], **options)
+    except SnnccError as error:
+        return Outcome("refused", reason=_reason(error), remedy=error.remedy or "")
+    step = next(step for step in steps if step.pass_.level == "lower")
+    assert isinstance(step.before, Graph) and isinstance(step.after, Network)
+    lowered = list(ideal(step.after, feeds[-1])[name] for name in network.outputs)
+    exact = run_graph(step.before, feeds[-1], network.outputs)
+    spiking, dead = _spiking(network, feeds[-1])
+    faults = [f"{name} never fires" for name in dead]
+    faults += _differences(network, feeds[-1])
+    if (far := _worst(lowered, [exact[name] for name in network.outputs])) > EXACT:
+        faults.append(f"the lowered network differs from its graph by {far:.2g}")
+    busy = [p for p in network.populations if not p.is_encoder and not p.is_readout]
+    return Outcome(
+        "compiled", sum(p.size for p in busy), len(busy), sum(isinstance(p.kind, Linear) for p in step.after.populations),
+        _worst(lowered, teacher), _worst(spiking, teacher), _mean(spiking, teacher), "; ".join(_approximations(network, steps)), "", faults,
+    )
+
+
+def _reason(error: SnnccError) -> str:
+    return f"{error.node}: {error.message}" if error.node else error.message
+
+
+def _worst(found: Sequence[Array], want: Sequence[Array]) -> float:
+    """The largest difference as a part of the largest output, of the worst output."""
+    assert [a.shape for a in found] == [b.shape for b in want]
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, want, strict=True))
+
+
+def _mean(found: Sequence[Array], want: Sequence[Array]) -> float:
+    """The root mean square difference as a part of the root mean square, of the worst output."""
+    return max(float(np.sqrt(np.square(a - b).mean() / np.square(b).mean())) for a, b in zip(found, want, strict=True))
+
+
+def _spiking(network: Network, feeds: Mapping[str, Array]) -> tuple[list[Array], list[str]]:
+    """Outputs after STEPS steps, and the populations that stayed silent."""
+    result = load(network).run(feeds, STEPS, record=True)
+    dead = [name for name, train in result.spikes.items() if not train.any()]
+    return [result.outputs[name] for name in network.outputs], dead
+
+
+def _approximations(network: Network, steps: Sequence[Step]) -> list[str]:
+    """What the report says of passes that change the teacher on purpose."""
+    named = [step.pass_.name for step in steps if getattr(step.pass_, "approximate", False)]
+    return [reason for _, _, reason in network.meta["report"] if named and any(c.isdigit() for c in reason)]
+
+
+def _differences(network: Network, feeds: Mapping[str, Array]) -> list[str]:
+    """Where engines, the closed form of the counts, or stock onnxruntime on the written file are not equal."""
+    before = before_encoders(network, dict(feeds))
+    values = {p.name: before[p.value][0] for p in network.encoders}
+    engines = (ReferenceEngine(network), FastEngine(network), OnnxEngine(network))
+    want, *others = (engine.run(values, COMPARED, record=True, prefixes=True) for engine in engines)
+    faults = [] if closed_form(network, want.spikes).same(want.counts) or not want.spikes else ["counts: closed form"]
+    for engine, trace in zip(engines[1:], others, strict=True):
+        name = type(engine).__name__
+        for kind, a, b in (("spikes", trace.spikes, want.spikes), ("potentials", trace.potentials, want.potentials)):
+            faults += [f"{name}: other {kind} of {key}" for key in b if not np.array_equal(a[key], b[key])]
+        if not trace.counts.same(want.counts):
+            faults.append(f"{name}: other counts")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.snn.onnx"
+        write(network, file)
+        outputs = load(read(file), engine="reference").run(feeds, COMPARED).outputs
+        quiet = onnxruntime.SessionOptions()
+        quiet.log_severity_level = 3
+        session = onnxruntime.InferenceSession(file, quiet, providers=["CPUExecutionProvider"])
+        stock = session.run(list(network.outputs), {**feeds, "T": np.array([COMPARED], np.int64)})
+    faults += [f"stock onnxruntime: other {k}" for k, y in zip(outputs, stock, strict=True)
+               if not np.array_equal(outputs[k], y)]  # fmt: skip
+    return faults
+
+
+def complaints(entry: Entry, outcome: Outcome) -> list[str]:
+    """Everything about an outcome that is not as the entry says."""
+    found = list(outcome.faults)
+    if outcome.verdict != entry.expected:
+        found.append(f"{outcome.verdict} in place of {entry.expected}: {outcome.reason}")
+    if outcome.verdict == "refused":
+        if not outcome.remedy:
+            found.append(f"a refusal without a remedy: {outcome.reason}")
+        if not entry.gap and not re.search(entry.because, outcome.reason):
+            found.append(f"refused for another reason than {entry.because!r}: {outcome.reason}")
+    else:
+        if outcome.lowered > entry.lowered:
+            found.append(f"lowered network: error {outcome.lowered:.2g}, allowed {entry.lowered:.2g}")
+        if outcome.mean > entry.bound:
+            found.append(f"spiking network: mean error {outcome.mean:.2g}, allowed {entry.bound:.2g}")
+    return found
