@@ -136,8 +136,9 @@ class Fire(nn.Module):
 
 
 def squeezenet() -> nn.Module:
-    first = [conv(3, 8, stride=2, kind="none"), nn.MaxPool2d(3, 2, ceil_mode=True), Fire(8, 4, 12), Fire(12, 4, 12)]
-    return nn.Sequential(*first, nn.Dropout(), conv(12, 5, kernel=1, kind="none"), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    maps = [conv(3, 8, stride=2, kind="none"), nn.MaxPool2d(3, 2, ceil_mode=True), Fire(8, 4, 12), Fire(12, 4, 12)]
+    last = [nn.Dropout(), conv(12, 5, kernel=1, kind="none"), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*maps, *last)
 
 
 class Excited(nn.Module):
@@ -146,7 +147,8 @@ class Excited(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.last = conv(3, 8, stride=2), nn.Sequential(conv(8, 8), *head(8))
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.ReLU(), nn.Conv2d(4, 8, 1), nn.Sigmoid())
+        squeeze, excite = [nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.ReLU()], [nn.Conv2d(4, 8, 1), nn.Sigmoid()]
+        self.gate = nn.Sequential(*squeeze, *excite)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -167,7 +169,7 @@ class Fused(nn.Module):
 
 
 def perceptron(act: Callable[[], nn.Module] = nn.ReLU) -> nn.Module:
-    parts = [nn.Linear(256, 32), nn.BatchNorm1d(32), act(), nn.Linear(32, 16), act(), nn.Linear(16, 5)]
+    parts = [nn.Linear(64, 32), nn.BatchNorm1d(32), act(), nn.Linear(32, 16), act(), nn.Linear(16, 5)]
     return nn.Sequential(nn.Flatten(), *parts, nn.Softmax(1))
 
 
@@ -179,8 +181,8 @@ def lenet() -> nn.Module:
 
 def signal() -> nn.Module:
     """A 1D CNN, as for ECG."""
-    parts = [conv(2, 8, 1, 7, stride=2), nn.MaxPool1d(2), conv(8, 16, 1, 5), nn.AvgPool1d(2), conv(16, 16, 1, dilation=2)]
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(16, 4))
+    parts = [conv(2, 8, 1, 7, stride=2), nn.MaxPool1d(2), conv(8, 16, 1, 5), nn.AvgPool1d(2)]
+    return nn.Sequential(*parts, conv(16, 16, 1, dilation=2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(16, 4))
 
 
 class Recurrent(nn.Module):

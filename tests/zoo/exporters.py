@@ -29,7 +29,7 @@ def _dynamo(module: nn.Module, inputs: Inputs, opset: int = 20, **options: Any) 
 
 def _legacy(module: nn.Module, inputs: Inputs, opset: int = 17, **options: Any) -> onnx.ModelProto:
     """The TorchScript exporter."""
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # as the exporter takes, whatever its types say
     torch.onnx.export(module, inputs, file, dynamo=False, opset_version=opset, **options)
     return onnx.load_from_string(file.getvalue())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
@@ -66,7 +67,8 @@ class Entry:
     @property
     def choices(self) -> str:
         """The options as text."""
-        return ", ".join("; ".join(v) if isinstance(v, tuple) else f"{k}={v}" for k, v in self.options.items())
+        parts = [", ".join(v) if isinstance(v, tuple) else f"{k}={v}" for k, v in self.options.items()]
+        return ", ".join(part.partition("={")[0] for part in parts)  # of shapes, that they are given
 
     @property
     def name(self) -> str:
@@ -115,8 +117,17 @@ def smooth(shapes: Sequence[tuple[int, ...]], seed: int) -> list[Array]:
     return found
 
 
-def examine(entry: Entry) -> Outcome:
-    """Export, compile and compare."""
+@dataclass(frozen=True)
+class Case:
+    """A teacher as exported, data by input name (the last sample is for testing), and what torch says of that one."""
+
+    model: onnx.ModelProto
+    feeds: Sequence[dict[str, Array]]
+    teacher: Sequence[Array]
+
+
+def case(entry: Entry) -> Case:
+    """Seeded weights and data, exported."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     samples = [smooth(entry.inputs, seed) for seed in range(CALIBRATION + 1)]
@@ -128,13 +139,16 @@ def examine(entry: Entry) -> Outcome:
     model = export(module, tensors[-1], entry.exporter)
     weights = {tensor.name for tensor in model.graph.initializer}
     names = [value.name for value in model.graph.input if value.name not in weights]
-    feeds = [dict(zip(names, sample, strict=True)) for sample in samples]
-    options = dict(entry.options)
-    if "open shape" in entry.exporter and entry.intended == "compiled":
-        options["shapes"] = {name: x.shape for name, x in feeds[0].items()}
+    return Case(model, [dict(zip(names, sample, strict=True)) for sample in samples], teacher)
+
+
+def examine(entry: Entry) -> Outcome:
+    """Export, compile and compare."""
+    given = case(entry)
+    model, feeds, teacher = given.model, given.feeds, given.teacher
     steps: list[Step] = []
     try:
-        network = compile(model, calibrate=feeds[:-1], timesteps=STEPS, observers=[steps.append], **options)
+        network = compile(model, calibrate=feeds[:-1], timesteps=STEPS, observers=[steps.append], **entry.options)
     except SnnccError as error:
         return Outcome("refused", reason=_reason(error), remedy=error.remedy or "")
     step = next(step for step in steps if step.pass_.level == "lower")
@@ -147,10 +161,18 @@ def examine(entry: Entry) -> Outcome:
     if (far := _worst(lowered, [exact[name] for name in network.outputs])) > EXACT:
         faults.append(f"the lowered network differs from its graph by {far:.2g}")
     busy = [p for p in network.populations if not p.is_encoder and not p.is_readout]
-    return Outcome(
-        "compiled", sum(p.size for p in busy), len(busy), sum(isinstance(p.kind, Linear) for p in step.after.populations),
-        _worst(lowered, teacher), _worst(spiking, teacher), _mean(spiking, teacher), "; ".join(_approximations(network, steps)), "", faults,
-    )
+    relays = sum(isinstance(p.kind, Linear) for p in step.after.populations)
+    errors = _worst(lowered, teacher), _worst(spiking, teacher), _mean(spiking, teacher)
+    stated = "; ".join(_approximations(network, steps))
+    return Outcome("compiled", sum(p.size for p in busy), len(busy), relays, *errors, stated, "", faults)
+
+
+def limit(entry: Entry) -> float:
+    """The largest error where nothing is rounded or clipped, at T = 1024: what is left goes with 1 / T."""
+    given = case(entry)
+    network = compile(given.model, calibrate=given.feeds, precision="float32", calibration="max")
+    outputs = load(network).run(given.feeds[-1], 1024).outputs
+    return _worst([outputs[name] for name in network.outputs], given.teacher)
 
 
 def _reason(error: SnnccError) -> str:

@@ -19,12 +19,13 @@ def of(kind: str, nd: int) -> Any:
 
 
 def norm(kind: str, channels: int, nd: int) -> nn.Module:
-    return {
+    kinds: dict[str, Callable[[], nn.Module]] = {
         "batch": lambda: of("BatchNorm", nd)(channels),
         "instance": lambda: of("InstanceNorm", nd)(channels, affine=True),
         "group": lambda: nn.GroupNorm(2, channels),
         "none": nn.Identity,
-    }[kind]()
+    }
+    return kinds[kind]()
 
 
 def conv(
@@ -120,8 +121,8 @@ class UNet(nn.Module):
 
     def __init__(
         self, nd: int = 2, *, inputs: int = 1, outputs: int = 2, width: int = 6, depth: int = 2, layer: Layer = double,
-        down: str | Callable[[int], nn.Module] = "max", up: str = "transposed-2", up_act: bool = False, merge: str = "concat", crop: bool = False,
-        deep: bool = False, end: nn.Module | None = None, bias: bool = True,
+        down: str | Callable[[int], nn.Module] = "max", up: str = "transposed-2", up_act: bool = False,
+        merge: str = "concat", crop: bool = False, deep: bool = False, end: nn.Module | None = None, bias: bool = True,
     ) -> None:
         super().__init__()
         widths = [width * 2**k for k in range(depth + 1)]
@@ -144,7 +145,7 @@ class UNet(nn.Module):
         if not bias:
             for part in self.modules():
                 if hasattr(part, "bias"):
-                    part.bias = None
+                    part.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         skips = [self.first(x)]

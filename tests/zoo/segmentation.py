@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,8 @@ class Registration(nn.Module):
         self.decoder = nn.ModuleList((layer(16, 16), layer(24, 16)))
         self.rest, self.flow = layer(18, 8), of("Conv", nd)(8, nd, 3, padding=1)
         axes = [torch.arange(n, dtype=torch.float32) for n in size]
-        self.register_buffer("grid", torch.stack(torch.meshgrid(*axes, indexing="ij"))[None])
-        self.register_buffer("last", torch.tensor(size, dtype=torch.float32).reshape(1, -1, *(1,) * nd) - 1)
+        self.grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+        self.last = torch.tensor(size, dtype=torch.float32).reshape(1, -1, *(1,) * nd) - 1
         self.warp = warp
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -54,7 +55,7 @@ class Registration(nn.Module):
 
 
 class SpikeReg(nn.Module):
-    """The teacher of SpikeReg: strided convolutions, up-convolutions, skips that are concatenated, averaged, left out."""
+    """The teacher of SpikeReg: strided convolutions, up-convolutions, skips that are concatenated or averaged."""
 
     def __init__(self, widths: tuple[int, ...] = (4, 8, 16, 32)) -> None:
         super().__init__()
@@ -179,7 +180,7 @@ def nn_unet(nd: int) -> nn.Module:
     return UNet(nd, layer=layer, down=lambda w: conv(w, w, nd, stride=2, kind="instance", act=leaky))
 
 
-def padded(mode: str) -> nn.Module:
+def padded(mode: Any) -> nn.Module:
     """Three convolutions that pad as `mode` says."""
     sizes = ((1, 8), (8, 8))
     parts = [conv(i, o, padding_mode=mode) for i, o in sizes]
