@@ -61,7 +61,7 @@ def measure(name: str, network: Network, numbers: str, rate: float, threads: int
     pre, post = network.populations
     train = buffers.new_train(STEPS, 1, pre)
     spikes = np.random.default_rng(1).random((STEPS, 1, *pre.shape), np.float32) < rate
-    buffers.pack(spikes, train)
+    buffers.pack(spikes[None], train)
     best = np.inf
     for _ in range(REPEATS):
         start = time.perf_counter()

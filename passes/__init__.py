@@ -9,9 +9,13 @@ from snncc.passes.graph.matmul_to_gemm import MatMulToGemm
 from snncc.passes.graph.relu_before_maxpool import ReluBeforeMaxPool
 from snncc.passes.graph.sink_concat import SinkConcat
 from snncc.passes.lower import Lower
+from snncc.passes.network.balance_thresholds import BalanceThresholds
+from snncc.passes.network.bias_correction import BiasCorrection
 from snncc.passes.network.calibrate import Calibrate
 from snncc.passes.network.neurons import Neurons
 from snncc.passes.network.quantize import Quantize
+from snncc.passes.network.threshold_scale import ThresholdScale
+from snncc.passes.network.v_init import VInit
 from snncc.pipeline import Pass
 
 BUILTIN: tuple[type[Pass], ...] = (
@@ -25,6 +29,10 @@ BUILTIN: tuple[type[Pass], ...] = (
     DeadNodes,
     Lower,
     Calibrate,
+    BalanceThresholds,
+    ThresholdScale,
     Neurons,
+    VInit,
+    BiasCorrection,
     Quantize,
 )

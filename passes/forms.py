@@ -14,9 +14,9 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.passes.compose import compose
-from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Synapse
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Resample, Synapse
 from snncc.synapses.apply import apply
-from snncc.synapses.routing import Reshape, Route, Slice, Upsample
+from snncc.synapses.routing import REPEATS, Reshape, Route, Slice, Upsample
 
 Shape = tuple[int, ...]
 
@@ -130,7 +130,7 @@ def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
     """The term of a block of `shape` after `route`."""
     synapse, here = term.synapse, route
     if isinstance(route, Reshape):
-        if synapse is not None or any(isinstance(r, Upsample) for r in term.routing):
+        if synapse is not None or any(isinstance(r, REPEATS) for r in term.routing):
             return None
     elif isinstance(route, Slice) and not route.takes_all_channels(shape[0]) and synapse is not None:
         rows = slice(route.start[0], route.stop[0])
@@ -140,6 +140,8 @@ def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
             whole = (route.start[1:], route.stop[1:]) == ((0,) * (len(shape) - 1), shape[1:])
             cut = _rows(synapse, rows)
             return replace(term, synapse=cut) if whole and cut is not None else None
+    elif isinstance(synapse, Resample) and not isinstance(route, Upsample):  # which a relay does with fewer neurons
+        return replace(term, synapse=synapse.then(route))
     elif not (synapse is None or isinstance(synapse, Diagonal) or _mixes_channels_only(synapse)):
         return None
     if isinstance(route, Slice) and isinstance(synapse, Conv):
@@ -150,8 +152,8 @@ def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
 
 
 def _slice_last(term: Term, route: Slice) -> tuple[Route, ...]:
-    """The term's routing, then `route`, its channels taken before the first upsampling (see `routing.split`)."""
-    cut = next((k for k, r in enumerate(term.routing) if isinstance(r, Upsample)), len(term.routing))
+    """The term's routing, then `route`, its channels taken before the first repetition (see `routing.split`)."""
+    cut = next((k for k, r in enumerate(term.routing) if isinstance(r, REPEATS)), len(term.routing))
     if cut == len(term.routing):
         return (*term.routing, route)
     channels = route.stop[0] - route.start[0]
@@ -170,7 +172,7 @@ def lifted(block: Block, rank: int) -> Block | None:
     for term in block.terms:
         synapse = term.synapse
         if not (synapse is None or isinstance(synapse, Dense | Diagonal)) or any(
-            isinstance(r, Upsample) for r in term.routing
+            isinstance(r, REPEATS) for r in term.routing
         ):
             return None
         if isinstance(synapse, Dense):

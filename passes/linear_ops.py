@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import prod
 
 import numpy as np
 
+from snncc.errors import UnsupportedError
 from snncc.graph import Array, Graph, Node
-from snncc.synapses import Conv, ConvTranspose, Dense, Pool, Synapse, Window
-from snncc.synapses.routing import Pad, Route, Slice, Upsample
+from snncc.passes.resampling import chosen, nearest_indices, pad_indices
+from snncc.synapses import Conv, ConvTranspose, Dense, Synapse, Window
+from snncc.synapses.routing import Pad, Route, Slice
 
 ADVICE = {
     "Sigmoid": "train with ReLU inside the network; a sigmoid at the end is kept",
@@ -21,21 +22,32 @@ ADVICE = {
     "Selu": "train with ReLU",
     "Mul": "products of two activations (gates, attention, SiLU) do not spike: train with ReLU",
     "Div": "quotients of two activations do not spike",
-    "LeakyRelu": "train with ReLU",
-    "PRelu": "train with ReLU",
-    "Clip": "train with ReLU",
+    "LeakyRelu": "train with a slope above 0 and at most 1, or with ReLU",
+    "PRelu": "train with one slope a channel, above 0 and at most 1, or with ReLU",
+    "Clip": "train with ReLU or ReLU6",
     "InstanceNormalization": "train with BatchNorm, whose statistics are frozen",
     "GroupNormalization": "train with BatchNorm, whose statistics are frozen",
+    "LRN": "train with BatchNorm, whose statistics are frozen",
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
-    "Resize": "use nearest upsampling by whole factors, or a transposed convolution",
-    "AveragePool": "use count_include_pad and no ceil_mode",
+    "Resize": "resize by constant factors without antialias or crop; nearest: asymmetric and floor",
+    "AveragePool": "let no window lie wholly in the padding",
     "MaxPool": "use a MaxPool without ceil_mode whose padding is smaller than its kernel",
     "Concat": "concatenate along channels",
     "Conv": "let each of its groups read from one branch of the concatenation",
-    "Pad": "pad with zeros",
+    "Pad": "pad spatial axes by constant amounts: with zeros, or by reflect, edge or wrap",
     "Split": "slice the channels instead",
     "Sum": "add two values at a time",
 }
+
+
+def one_sample(graph: Graph) -> None:
+    """Raises UnsupportedError unless every input with a batch axis has a batch of 1: a network runs one sample."""
+    for name in graph.inputs:
+        shape = graph.shape(name)
+        if len(shape) > 1 and shape[0] != 1:
+            raise UnsupportedError(
+                f"a fixed batch of {shape[0]}", node=f"input {name}", remedy="export with batch 1 or a dynamic batch"
+            )
 
 
 def _ints(node: Node, name: str, rank: int, default: int) -> tuple[int, ...]:
@@ -100,25 +112,6 @@ def slice_weights(synapse: Synapse, channels: Sequence[int]) -> list[Synapse] | 
     ]
 
 
-def average_pool(graph: Graph, node: Node, shape: tuple[int, ...]) -> Pool | str:
-    """The pool with its factor 1/k in the weights, or why there is none."""
-    rank = len(shape) - 1
-    if node.op == "GlobalAveragePool":
-        weight = np.full(shape[0], 1.0 / prod(shape[1:]))
-        return Pool(weight, shape[1:], (1,) * rank, (0,) * 2 * rank, (1,) * rank)
-    kernel = _ints(node, "kernel_shape", rank, 1)
-    pads = _ints(node, "pads", 2 * rank, 0)
-    if any(pads) and not node.attrs.get("count_include_pad", 0):
-        return "average pooling that leaves its padding out of the mean"
-    pool = Pool(
-        np.full(shape[0], 1.0 / prod(kernel)), kernel, _ints(node, "strides", rank, 1), pads,
-        _ints(node, "dilations", rank, 1),
-    )
-    if pool.shape(shape)[1:] != graph.shape(node.output)[2:]:
-        return "average pooling with ceil_mode"
-    return pool
-
-
 def max_pool_window(graph: Graph, node: Node) -> Window | str:
     """The windows, or why there are none; ceil_mode becomes padding after the end, which never wins."""
     rank = len(graph.shape(node.output)) - 2
@@ -148,37 +141,19 @@ def reshape_target(graph: Graph, node: Node) -> tuple[int, ...] | None:
 
 
 def route_of(graph: Graph, node: Node) -> Route | None:
-    """Resize nearest by whole factors, constant zero Pad, Slice with step 1; None where it is something else."""
+    """Nearest Resize, Pad with zeros or existing values, Slice with step 1; None where it is something else."""
     pre, post = graph.shape(node.inputs[0]), graph.shape(node.output)
     if len(pre) < 2 or len(pre) != len(post) or pre[0] != 1 or post[0] != 1:
         return None
     if node.op == "Resize":
-        return _upsample(node, pre, post)
+        indices = nearest_indices(graph, node)
+        return None if indices is None else chosen(indices, pre[2:])
     if node.op == "Pad":
-        return _pad(graph, node, pre)
+        indices = pad_indices(graph, node)
+        return _pad(graph, node, pre) if indices is None else chosen(indices, pre[2:])
     if node.op == "Slice":
         return _slice(graph, node, pre)
     return None
-
-
-def _upsample(node: Node, pre: tuple[int, ...], post: tuple[int, ...]) -> Route | None:
-    if node.attrs.get("mode") != "nearest" or pre[1] != post[1] or any(b % a for a, b in zip(pre, post, strict=True)):
-        return None
-    factors = tuple(b // a for a, b in zip(pre[2:], post[2:], strict=True))
-    transform = node.attrs.get("coordinate_transformation_mode", "half_pixel")
-    rounding = node.attrs.get("nearest_mode", "round_prefer_floor")
-    for factor in set(factors):
-        x = np.arange(4 * factor)
-        at = {"asymmetric": x / factor, "half_pixel": (x + 0.5) / factor - 0.5}.get(transform)
-        if at is None:
-            return None
-        near = {
-            "floor": np.floor(at), "ceil": np.ceil(at), "round_prefer_floor": np.ceil(at - 0.5),
-            "round_prefer_ceil": np.floor(at + 0.5),
-        }.get(rounding)
-        if near is None or not np.array_equal(np.clip(near, 0, 3), x // factor):
-            return None
-    return Upsample(factors)
 
 
 def _pad(graph: Graph, node: Node, pre: tuple[int, ...]) -> Route | None:

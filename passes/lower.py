@@ -13,7 +13,9 @@ from snncc.encoders import Constant
 from snncc.errors import UnsupportedError
 from snncc.graph import Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
-from snncc.neurons import Linear, MaxGate, Neuron, Readout, Rectifier
+from snncc.neurons import Linear, MaxGate, Neuron, Readout
+from snncc.passes.activations import ACTIVATIONS, ideal_of, part_of
+from snncc.passes.analog import analog_part
 from snncc.passes.forms import (
     Block,
     Form,
@@ -32,16 +34,17 @@ from snncc.passes.forms import (
 from snncc.passes.linear_ops import (
     ADVICE,
     affine_constant,
-    average_pool,
     convolution,
     dense,
     max_pool_window,
+    one_sample,
     reshape_target,
     route_of,
     slice_weights,
 )
+from snncc.passes.resampling import local_sum
 from snncc.pipeline import Context, Level
-from snncc.synapses import Diagonal, Synapse
+from snncc.synapses import Diagonal, Resample, Synapse
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 POOLS = ("AveragePool", "GlobalAveragePool")
@@ -55,7 +58,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = ()
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_sample,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:
@@ -93,8 +96,8 @@ class _Lowering:
             self.graph.outputs,
             (*encoders, *others),
             tuple(self.projections),
-            self._analog_part(self.prologue, [*(p.value for p in encoders), *self.graph.outputs]),
-            self._analog_part(self.epilogue, list(self.graph.outputs)),
+            analog_part(self.graph, self.prologue, [*(p.value for p in encoders), *self.graph.outputs], self.epilogue),
+            analog_part(self.graph, self.epilogue, list(self.graph.outputs)),
         )
 
     # -- the analog ends --------------------------------------------------------------------------------------------
@@ -106,19 +109,6 @@ class _Lowering:
             if node.op in ops or found.intersection(node.outputs):
                 found.update(node.inputs)
         return found
-
-    def _analog_part(self, nodes: list[Node], outputs: list[str]) -> Graph | None:
-        if not nodes:
-            return None
-        made = {v for n in nodes for v in n.outputs}
-        read = dict.fromkeys(v for n in nodes for v in n.inputs if v and v not in made)
-        inputs = tuple(v for v in read if v not in self.graph.weights)
-        types = {v: t for v, t in self.graph.types.items() if v in made or v in inputs}
-        weights = {v: w for v, w in self.graph.weights.items() if any(v in n.inputs for n in nodes)}
-        kept = tuple(v for v in dict.fromkeys(outputs) if v in made)
-        if nodes is self.prologue:  # the epilogue may read prologue values too
-            kept = tuple(dict.fromkeys((*kept, *(v for n in self.epilogue for v in n.inputs if v in made))))
-        return Graph(inputs, kept, tuple(nodes), weights, types)
 
     def _to_epilogue(self, node: Node, reason: str) -> None:
         for value in node.inputs:
@@ -192,6 +182,9 @@ class _Lowering:
             self.forms[value] = (Block(shape, (Term(name, shape),), None, value),)
         return self.forms[value]
 
+    def _is_analog(self, block: Block) -> bool:
+        return any(self.populations[term.source].is_encoder for term in block.terms)
+
     def _relay(self, block: Block, node: Node, why: str) -> Block:
         self.context.note(node.label, "lowered", f"a signed relay stands before it: {why}")
         return self._population(block, Linear(), f"{block.value.partition('[')[0]}.relay")
@@ -206,7 +199,7 @@ class _Lowering:
             if node.output in self.ahead or node.op in WORK:
                 raise self._refusal(node, "it reads a value that only exists after the spiking network")
             self._to_epilogue(node, "after the readouts")
-        elif handler is None and not spiking and node.output in self.ahead:
+        elif handler is None and not spiking and (node.output in self.ahead or node.op == "MaxPool"):
             self.prologue.append(node)
             self.analog.update(node.outputs)
             self.context.note(node.label, "analog", "before the encoders")
@@ -246,11 +239,11 @@ class _Lowering:
         if node.op == "MaxPool" and all(v in self.analog for v in node.inputs):
             return None
         if node.op in ROUTES and route_of(self.graph, node) is None and reshape_target(self.graph, node) is None:
-            return None
+            return self._local_sum if node.op == "Resize" and node.inputs[0] not in self.analog else None
         return {
             "Conv": self._weighted, "ConvTranspose": self._weighted, "Gemm": self._weighted,
-            "AveragePool": self._average, "GlobalAveragePool": self._average,
-            "Relu": self._relu, "MaxPool": self._max_pool, "Concat": self._concat,
+            "AveragePool": self._local_sum, "GlobalAveragePool": self._local_sum,
+            **dict.fromkeys(ACTIVATIONS, self._activation), "MaxPool": self._max_pool, "Concat": self._concat,
             "Resize": self._route, "Pad": self._route, "Reshape": self._route, "Slice": self._route,
         }.get(node.op) if node.op != "Concat" or node.attrs["axis"] % len(self.graph.shape(node.output)) == 1 else None
 
@@ -258,10 +251,17 @@ class _Lowering:
         self.context.note(node.label, "refused", why)
         return UnsupportedError(why, node=node.label, remedy=ADVICE.get(node.op, "replace it by supported operators"))
 
-    def _relu(self, node: Node) -> Form:
+    def _activation(self, node: Node) -> Form:
+        ideal = ideal_of(self.graph, node)
+        if isinstance(ideal, str):
+            raise self._refusal(node, ideal)
         self.context.note(node.label, "lowered", "a spiking population")
         blocks = named(node.output, self._form(node.inputs[0]))
-        return tuple(self._population(b, Rectifier(), node.output, node.origin) for b in blocks)
+        starts = np.cumsum([0, *(b.shape[0] for b in blocks)])
+        return tuple(
+            self._population(b, part_of(ideal, i, i + b.shape[0]), node.output, node.origin)
+            for b, i in zip(blocks, starts, strict=False)
+        )
 
     def _max_pool(self, node: Node) -> Form:
         window = max_pool_window(self.graph, node)
@@ -269,7 +269,7 @@ class _Lowering:
             raise self._refusal(node, window)
         out: list[Block] = []
         for block in self._form(node.inputs[0]):
-            if block.spikes is None:
+            if block.spikes is None or self._is_analog(block):
                 block = self._relay(block, node, "max pooling needs spikes")
             term = block.spikes
             assert term is not None
@@ -313,18 +313,20 @@ class _Lowering:
         assert moved is not None
         return moved
 
-    def _average(self, node: Node) -> Form:
-        out = []
+    def _local_sum(self, node: Node) -> Form:
+        out, error = [], 0.0
         for block in self._form(node.inputs[0]):
-            pool = average_pool(self.graph, node, block.shape)
-            if isinstance(pool, str):
-                raise self._refusal(node, pool)
-            moved = through(block, pool)
-            if moved is None:
-                moved = through(self._relay(block, node, "pooling after a linear map"), pool)
+            found = local_sum(self.graph, node, block.shape)
+            if isinstance(found, str):
+                raise self._refusal(node, found)
+            synapse, error = found
+            moved = through(block, synapse)
+            if moved is None or (isinstance(synapse, Resample) and self._is_analog(block)):  # with too fine weights
+                moved = through(self._relay(block, node, f"{node.op} after a linear map"), synapse)
             assert moved is not None
             out.append(moved)
-        self.context.note(node.label, "lowered", "a sum, its factor in the weights")
+        rounded = f"; its weights are rounded by up to {error:.2g}" if error else ""
+        self.context.note(node.label, "lowered", f"a sum, its factor in the weights{rounded}")
         return named(node.output, tuple(out))
 
     def _route(self, node: Node) -> Form:

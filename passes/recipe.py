@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snncc.errors import OptionError
+from snncc.neurons.base import total_count
 from snncc.passes.graph.dead_nodes import DeadNodes
 from snncc.passes.graph.drop_noop import DropNoop
 from snncc.passes.graph.fold_affine import FoldAffine
@@ -13,7 +14,8 @@ from snncc.passes.graph.relu_before_maxpool import ReluBeforeMaxPool
 from snncc.passes.graph.sink_concat import SinkConcat
 from snncc.passes.lower import Lower
 from snncc.passes.network.calibrate import Calibrate
-from snncc.passes.network.neurons import Neurons
+from snncc.passes.network.choose import choice
+from snncc.passes.network.neurons import RADIX_STEPS, Neurons
 from snncc.passes.network.quantize import Quantize
 from snncc.pipeline import Pass
 
@@ -38,15 +40,26 @@ def default_pipeline(
     precision: str = "int8",
     calibration: str = "percentile:99.9",
     per: str = "channel",
-    neuron: str = "signed",
+    code: str = "rate",
+    neuron: str | None = None,
     encoder: str = "constant",
+    timesteps: int = 32,
 ) -> list[Pass]:
-    """The default recipe for the options of `snncc compile`.
+    """The default recipe for the options of `snncc compile`; neuron None: signed, or radix for the code radix:K.
+
+    timesteps: tell calibration=mse how many levels a population can say, with the code and the neuron.
 
     Raises:
         OptionError: an option means nothing.
     """
-    passes = [*graph_passes(), Lower(), _calibrate(calibration, per), Neurons(kind=neuron, encoder=encoder)]
+    digits = digits_of(code)
+    neuron = neuron or ("radix" if digits else "signed")
+    chosen = choice(neuron)
+    if bool(digits) != (chosen.base == 2):
+        raise OptionError(f"neuron {neuron!r} with the code {code}", remedy="give --code radix:3 and no --neuron")
+    levels = total_count(chosen.base, digits or timesteps) * chosen.most
+    levels = 0 if levels == timesteps else levels
+    passes = [*graph_passes(), Lower(), _calibrate(calibration, per, levels), Neurons(kind=neuron, encoder=encoder)]
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
@@ -54,13 +67,27 @@ def default_pipeline(
     return passes
 
 
-def _calibrate(text: str, per: str) -> Calibrate:
-    method, sign, q = text.partition(":")
+def digits_of(code: str) -> int | None:
+    """K of `radix:K`, None for `rate`. Raises OptionError for anything else."""
+    name, _, digits = code.partition(":")
+    if code == "rate":
+        return None
+    if name == "radix" and digits.isdigit() and 1 <= int(digits) <= RADIX_STEPS:
+        return int(digits)
+    raise OptionError(f"code {code!r} is unknown", remedy=f"rate, or radix:K with K from 1 to {RADIX_STEPS}")
+
+
+def _calibrate(text: str, per: str, levels: int) -> Calibrate:
+    method, *parts = text.split(":")
     if text == "max":
         return Calibrate(method=text, per=per)
+    if text == "mse":
+        return Calibrate(method=text, per=per, levels=levels)
     try:
-        if method != "percentile" or not sign:
+        if method != "percentile" or len(parts) not in (1, 2) or parts[1:] not in ([], ["positive"]):
             raise ValueError
-        return Calibrate(q=float(q), per=per)
+        return Calibrate(q=float(parts[0]), per=per, zeros=len(parts) == 1)
     except ValueError:
-        raise OptionError(f"calibration {text!r} is unknown", remedy="percentile:99.9 or max") from None
+        raise OptionError(
+            f"calibration {text!r} is unknown", remedy="percentile:99.9, percentile:99.9:positive, max or mse"
+        ) from None

@@ -1,7 +1,8 @@
 """Spike trains as bit-planes, and scratch memory.
 
-A train is uint8 [T, planes, positions, bytes]: planes are (plus,) or (plus, minus); positions are z, y, x in row-major
-order; bit k of byte b is channel 8 * b + k. Bytes are padded to whole 16-bit words, and padding bits are always 0.
+A train is uint8 [levels, T, planes, positions, bytes]: level k holds bit k of the spikes' sizes (one level but for
+multi-threshold neurons); planes are (plus,) or (plus, minus); positions are z, y, x in row-major order; bit k of byte b
+is channel 8 * b + k. Bytes are padded to whole 16-bit words, and padding bits are always 0.
 """
 
 from __future__ import annotations
@@ -18,29 +19,32 @@ from snncc.runtime.plan import aligned, padded
 from snncc.synapses.routing import Route, apply_all
 
 
-def new_train(timesteps: int, planes: int, population: Population) -> Array:
+def new_train(timesteps: int, planes: int, population: Population, levels: int = 1) -> Array:
     """An all-silent train."""
-    return np.zeros((timesteps, planes, prod(population.shape[1:]), padded(population.channels) // 8), np.uint8)
+    return np.zeros((levels, timesteps, planes, prod(population.shape[1:]), padded(population.channels) // 8), np.uint8)
 
 
 def pack(spikes: Array, train: Array) -> None:
-    """bool [T, planes, C, *spatial] into a train of zeros."""
-    steps, planes, channels = spikes.shape[:3]
-    rows = np.ascontiguousarray(np.moveaxis(spikes.reshape(steps, planes, channels, -1), 2, 3))
+    """bool [levels, T, planes, C, *spatial] into a train of zeros."""
+    rows = np.ascontiguousarray(np.moveaxis(spikes.reshape(*spikes.shape[:4], -1), 3, 4))
     packed = np.packbits(rows, axis=-1, bitorder="little")
     train[..., : packed.shape[-1]] = packed
 
 
 def unpack(train: Array, shape: tuple[int, ...]) -> Array:
-    """A train to bool [T, planes, *shape]."""
+    """A train to bool [levels, T, planes, *shape]."""
     bits = np.unpackbits(train, axis=-1, count=shape[0], bitorder="little").view(bool)
-    return np.moveaxis(bits, 3, 2).reshape(*train.shape[:2], *shape)
+    return np.moveaxis(bits, 4, 3).reshape(*train.shape[:3], *shape)
 
 
 def dense(train: Array, shape: tuple[int, ...]) -> Array:
-    """A train to int8 [T, *shape] in {-1, 0, 1}."""
+    """A train to int8 [T, *shape]: the spikes' values."""
     bits = unpack(train, shape).view(np.int8)
-    return np.ascontiguousarray(bits[:, 0] if bits.shape[1] == 1 else bits[:, 0] - bits[:, 1])
+    values = bits[:, :, 0] if bits.shape[2] == 1 else bits[:, :, 0] - bits[:, :, 1]
+    total = values[0]
+    for k in range(1, len(values)):
+        total = total + (values[k] << k)
+    return np.ascontiguousarray(total)
 
 
 def relayout(train: Array, routing: tuple[Route, ...], shape: tuple[int, ...]) -> Array:
@@ -48,8 +52,8 @@ def relayout(train: Array, routing: tuple[Route, ...], shape: tuple[int, ...]) -
     if not routing:
         return train
     moved = apply_all(routing, unpack(train, shape), shape)
-    channels, positions = moved.shape[2], prod(moved.shape[3:])
-    result = np.zeros((*train.shape[:2], positions, padded(channels) // 8), np.uint8)
+    channels, positions = moved.shape[3], prod(moved.shape[4:])
+    result = np.zeros((*train.shape[:3], positions, padded(channels) // 8), np.uint8)
     pack(moved, result)
     return result
 

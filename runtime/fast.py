@@ -19,12 +19,14 @@ from snncc.encoders import Encoder
 from snncc.errors import DataError
 from snncc.graph import Array
 from snncc.network import Network
-from snncc.neurons import IntegrateFire, MaxGate, Readout, Signed
+from snncc.neurons import MaxGate, Readout
 from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
-from snncc.runtime.kernels import conv, grouped, integrate_fire, max_gate, readout, signed
+from snncc.runtime.dynamics import Tile, level_scale
+from snncc.runtime.kernels import analog as kernels
+from snncc.runtime.kernels import conv, grouped, max_gate
 from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
-from snncc.runtime.trace import Trace
+from snncc.runtime.trace import Trace, checked_value
 from snncc.synapses.routing import apply_all
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
@@ -70,7 +72,7 @@ class FastEngine:
                 name = population.name
                 done = Executed.nothing(stage, timesteps)
                 if isinstance(kind, Encoder):
-                    x = _checked(values, name, population.shape)
+                    x = checked_value(values, population, timesteps)
                     if kind.fires:
                         trains[name] = _encode(kind, x, stage, timesteps, seed, done)
                     else:
@@ -114,16 +116,15 @@ class FastEngine:
         for link in stage.constant:
             current, pairs = _analog(link, analog[link.pre], stage.dtype, each, self.threads)
             tally.add_macs(link.name, pairs)
-            total = current if total is None else total + current
-        if total is None:
-            if bias is None:
-                return np.zeros(padded(shape[0]), stage.dtype)
-            if bias.ndim == 1:
-                return np.ascontiguousarray(buffers.positions_first(bias.reshape(-1, 1), stage.dtype)[0])
-            return buffers.positions_first(bias, stage.dtype)
-        if bias is not None:
-            total = total + bias.reshape(bias.shape if bias.ndim == len(shape) else (-1, *(1,) * (len(shape) - 1)))
-        return buffers.positions_first(np.broadcast_to(total, shape), stage.dtype)
+            total = current if total is None else np.add(total, current, out=total)
+        if bias is None:
+            return np.zeros(padded(shape[0]), stage.dtype) if total is None else total
+        if bias.ndim == 1:
+            bias = bias.reshape(-1, 1)
+        bias = buffers.positions_first(bias, stage.dtype)  # [1 or positions, padded channels]
+        if total is not None:
+            return np.add(total, bias, out=total)
+        return bias[0] if len(bias) == 1 else bias
 
     def _neurons(
         self,
@@ -139,9 +140,12 @@ class FastEngine:
         population, kind = stage.population, stage.population.kind
         depth, height, width = spatial(population.shape)
         channels, positions = padded(population.channels), depth * height * width
-        inputs = [buffers.relayout(trains[link.pre], link.relayout, link.pre_shape) for link in stage.spiking]
+        inputs = []  # one for each level of a link's spikes
+        for link in stage.spiking:
+            moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
+            inputs += [(link, planes, level_scale(link, k)) for k, planes in enumerate(moved)]
         fires, integrate = population.fires, isinstance(kind, Readout)
-        train = buffers.new_train(timesteps if fires else 0, stage.planes, population)
+        train = buffers.new_train(timesteps if fires else 0, stage.planes, population, stage.levels)
         finals = np.zeros((positions if integrate else 0, channels), stage.dtype)
         keep = integrate and prefixes
         history = np.zeros((timesteps if keep else 0, positions, channels), stage.dtype)
@@ -151,48 +155,35 @@ class FastEngine:
 
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads)
 
-        def tile(corner: tuple[int, int]) -> Executed:
+        def run_tile(corner: tuple[int, int]) -> Executed:
             z, y0 = corner
             y1 = min(y0 + lines, height)
             n, start = (y1 - y0) * width, (z * height + y0) * width
             part = (constant if shared else constant[start : start + n]).ravel()
-            v = aligned((n, channels), stage.dtype)
-            v += stage.parameters.get("v0", stage.dtype(0))
-            # the running count; unused by the other kinds
-            net = np.zeros((n, channels), np.int32) if isinstance(kind, Signed) else v
+            tile = Tile(stage, train, start, n, timesteps, history if keep else None)
             done = Executed.nothing(stage, timesteps)
             for t0 in range(0, timesteps, steps):
                 chunk = min(steps, timesteps - t0)
                 current = self._scratch.array("current", (chunk, y1 - y0, width, channels), stage.dtype)
                 if not inputs:
                     current[:] = 0
-                for k, (link, planes) in enumerate(zip(stage.spiking, inputs, strict=True)):
-                    self._project(link, planes, t0, z, y0, y1, current, k == 0, done.pairs[link.name])
-                flat = current.reshape(chunk, n, channels)
-                if isinstance(kind, IntegrateFire):
-                    theta = stage.parameters["theta"]
-                    integrate_fire.integrate_fire(
-                        flat, part, shared, v, theta, buffers.words(train), t0, start, done.events
-                    )
-                elif isinstance(kind, Signed):
-                    theta = stage.parameters["theta"]
-                    signed.signed(
-                        flat, part, shared, v, net, theta, kind.memory, buffers.words(train), t0, start, done.events
-                    )
-                else:
-                    readout.readout(flat, part, shared, v.ravel(), history, keep, t0, start)
+                for k, (link, planes, scale) in enumerate(inputs):
+                    self._project(link, planes, scale, t0, z, y0, y1, current, k == 0, done.pairs[link.name])
+                tile.advance(current.reshape(chunk, n, channels), part, shared, t0, done.events)
+            tile.finish(done.events)
             if integrate:
-                finals[start : start + n] = v
+                finals[start : start + n] = tile.v
             return done
 
-        for done in each(tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
+        for done in each(run_tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
             tally.add(stage, done)
         return train, buffers.channels_first(history if keep else finals, population.shape) if integrate else finals
 
     def _project(
-        self, link: Link, planes: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool, counts: Array
-    ) -> None:
-        """One projection's current for one tile and chunk."""
+        self, link: Link, planes: Array, scale: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool,
+        counts: Array,
+    ) -> None:  # fmt: skip
+        """One projection's current for one tile, chunk and level, times `scale`."""
         axis_z, axis_y, axis_x = link.axes
         in_z, in_y, in_x = spatial(link.inner)
         cin, channels = link.inner[0], padded(link.channels)
@@ -202,6 +193,7 @@ class FastEngine:
         assert current.dtype == link.scale.dtype and t0 + current.shape[0] <= planes.shape[0]
         assert 0 <= z < link.out[0] and 0 <= y0 < y1 <= link.out[1] and counts.shape == (3, planes.shape[0])
         tables, common = link.tables, (t0, z, y0, y1, in_y, in_x)
+        scaled = link.scaled or scale is not link.scale
         zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
         plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
         if link.kernel == "gather":
@@ -211,18 +203,18 @@ class FastEngine:
             runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
             conv.gather(
                 planes, *common, cin, link.channels, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin,
-                link.weights, tables["nonzero"], tables["paths"], link.scale, link.scaled,
+                link.weights, tables["nonzero"], tables["paths"], scale, scaled,
                 current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
             )  # fmt: skip
         elif link.kernel == "depthwise":
             grouped.depthwise(
                 buffers.words(planes), *common, *zy, *plain_x, link.weights, tables["live"], tables["multiplicity"],
-                link.scale, link.scaled, current, first, counts,
+                scale, scaled, current, first, counts,
             )  # fmt: skip
         else:
             grouped.grouped(
                 planes, *common, link.channels, link.groups, *zy, *plain_x, link.weights, tables["nonzero"],
-                tables["multiplicity"], link.scale, current, first, counts,
+                tables["multiplicity"], scale, current, first, counts,
             )  # fmt: skip
 
 
@@ -250,18 +242,10 @@ def _prove(link: Link) -> None:
         assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
     elif link.kernel == "depthwise":
         assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
-    if link.kernel != "analog":
-        assert link.scale.shape == (channels,)
+    elif link.kernel == "analog" and link.groups == 1:
+        assert link.weights.shape == (classes * link.inner[0] * channels,)
+    assert link.scale.shape == (channels,)
     assert all(table.flags.c_contiguous for table in (link.weights, link.scale, *link.tables.values()))
-
-
-def _checked(values: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
-    if name not in values:
-        raise DataError("no value for this encoder", node=name)
-    x = np.asarray(values[name])
-    if x.shape != shape:
-        raise DataError(f"value of shape {x.shape} for an encoder of shape {shape}", node=name)
-    return x
 
 
 def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, done: Executed) -> Array:
@@ -269,54 +253,64 @@ def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, do
     for t in range(timesteps):
         spikes = kind.encode(x, t + 1, seed)
         planes = [spikes > 0, spikes < 0][: stage.planes]
-        buffers.pack(np.stack(planes)[None], train[t : t + 1])
+        buffers.pack(np.stack(planes)[None, None], train[:, t : t + 1])
         done.events[t] = np.count_nonzero(spikes)
     return train
 
 
 def _analog(link: Link, value: Array, dtype: Any, each: Each, threads: int) -> tuple[Array, int]:
-    """The constant current of one projection, broadcastable to the post shape, and its multiply-accumulates."""
+    """The constant current of one projection, [positions, padded channels], and its multiply-accumulates."""
     routed = apply_all(link.relayout, value, link.pre_shape)
     inputs = np.moveaxis(whole(routed, dtype, link.name).reshape(link.inner[0], *spatial(link.inner)), 0, -1)
     inputs = np.ascontiguousarray(inputs)
-    out = np.empty((*link.out, link.channels), dtype)
+    out = aligned((prod(link.out), padded(link.channels)), dtype)
     tables = [table for axis in link.axes for table in (axis.start, axis.source, axis.tap)]
-    lines = link.out[0] * link.out[1]
-    cuts = [lines * k // threads for k in range(threads + 1)]
+    (depth, height, width), (_, axis_y, axis_x) = link.out, link.axes
+    cuts = [depth * height * k // threads for k in range(threads + 1)]
 
     def part(k: int) -> int:
-        return int(conv.analog(inputs, *tables, link.weights, link.groups, out, cuts[k], cuts[k + 1]))
+        if link.groups == 1:
+            size = (len(axis_y.classes), len(axis_x.classes), link.weights, out.ravel(), width, height)
+            return int(kernels.analog(inputs, *tables, *size, cuts[k], cuts[k + 1])) * link.channels
+        lines = out.reshape(*link.out, -1)
+        return int(kernels.grouped_analog(inputs, *tables, link.weights, link.groups, lines, cuts[k], cuts[k + 1]))
 
     pairs = sum(each(part, range(threads)))
-    current = np.moveaxis(out, -1, 0)
     if link.projection.synapse.shift is not None:
-        current = _rounded(current, link.scale, dtype)
-    shape = (link.channels, *link.out[4 - len(link.inner) :])
-    return np.ascontiguousarray(current).reshape(shape), pairs
+        _round(out, link.scale)
+    return out, pairs
 
 
-def _rounded(current: Array, shift: Array, dtype: Any) -> Array:
-    """floor(J * 2^shift + 1/2), exactly if J is whole. current [C, Z, Y, X], shift int64 [C]."""
-    shift = shift.reshape(-1, 1, 1, 1)
-    if dtype == np.float32:
-        return np.floor(current * np.exp2(shift).astype(np.float32) + np.float32(0.5)).astype(np.float32)
-    down, up = np.maximum(-shift, 0), np.maximum(shift, 0)
-    half = np.where(down > 0, np.int64(1) << np.maximum(down - 1, 0), 0)
-    return np.asarray(((current.astype(np.int64) << up) + half) >> down, np.int32)
+def _round(current: Array, shift: Array) -> None:
+    """floor(J * 2^shift + 1/2) in place, exactly if J is whole. current [positions, channels], shift int32 [channels].
+
+    An int32 suffices: quantize proves that J, also with its half or shifted up, stays below 2^24.
+    """
+    if current.dtype == np.float32:
+        np.multiply(current, np.exp2(shift).astype(np.float32), out=current)
+        np.add(current, np.float32(0.5), out=current)
+        np.floor(current, out=current)
+        return
+    down, up = np.clip(-shift, 0, 30), np.maximum(shift, 0)  # 30 leaves nothing of it
+    if up.any():
+        np.left_shift(current, up, out=current)
+    np.add(current, np.where(down > 0, 1 << np.maximum(down - 1, 0), 0).astype(np.int32), out=current)
+    np.right_shift(current, down, out=current)
 
 
 def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, done: Executed) -> Array:
     population, link = stage.population, stage.links[0]
     planes = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
     _, in_y, in_x = spatial(link.inner)
-    assert planes.shape[2:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8) and link.inner[0] == link.channels
-    train = buffers.new_train(timesteps, stage.planes, population)
-    counts = np.zeros((planes.shape[2], link.channels), np.int32)
+    assert planes.shape[3:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8) and link.inner[0] == link.channels
+    assert isinstance(population.kind, MaxGate) and planes.shape[:2] == (stage.levels, timesteps)
+    train = buffers.new_train(timesteps, stage.planes, population, stage.levels)
+    counts = np.zeros((planes.shape[3], link.channels), np.int32)
     top = np.zeros((*link.out, link.channels), np.int32)
     tables = [link.tables[f"{axis}_{part}"] for axis in "zyx" for part in ("out", "window", "tap")]
     sources = [table for axis in link.axes for table in (axis.start, axis.source)]
     max_gate.max_gate(
-        planes, link.channels, in_y, in_x, *tables, *sources, link.tables["multiplicity"], link.tables["floor"],
+        planes, population.kind.base, in_y, in_x, *tables, *sources, link.tables["multiplicity"], link.tables["floor"],
         counts, top, train, done.events, done.pairs[link.name],
     )  # fmt: skip
     return train

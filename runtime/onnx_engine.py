@@ -10,13 +10,12 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from snncc.counting import closed_form
-from snncc.errors import DataError
 from snncc.graph import Array
 from snncc.network import Network
 from snncc.neurons import Readout
 from snncc.onnx_file.write import write_model
 from snncc.runtime.host import QUIET
-from snncc.runtime.trace import Trace
+from snncc.runtime.trace import Trace, checked_value
 
 
 class OnnxEngine:
@@ -60,16 +59,13 @@ class OnnxEngine:
         record: bool = False,
         prefixes: bool = False,
     ) -> Trace:
-        """values: encoder population name -> float32 [C, *spatial]. Raises DataError for a missing or wrong one."""
+        """values: encoder population name -> float32 [C, *spatial]; see snncc.runtime.trace.Engine."""
         feeds: dict[str, Array] = {self._steps: np.array([timesteps], np.int64)}
         if self._seed is not None:
             feeds[self._seed] = np.array([seed], np.int64)
         for encoder in self.network.encoders:
-            given = values.get(encoder.name)
-            if given is None or given.shape != encoder.shape:
-                found = "nothing" if given is None else f"the shape {given.shape}"
-                raise DataError(f"{found} was given, where {encoder.shape} is wanted", node=encoder.name)
-            feeds[encoder.name] = np.asarray(given, np.float32)[None]
+            given = np.asarray(checked_value(values, encoder, timesteps), np.float32)
+            feeds[encoder.name] = given if given.ndim > len(encoder.shape) else given[None]
         names = list(dict.fromkeys((*self._spikes.values(), *self._currents.values())))
         found_values = dict(zip(names, self._session.run(names, feeds), strict=True))
         spikes = {name: found_values[tensor].astype(np.int8) for name, tensor in self._spikes.items()}
@@ -86,7 +82,10 @@ class OnnxEngine:
         assert isinstance(kind, Readout)
         dtype = np.int32 if kind.integer else np.float32
         current = np.broadcast_to(current.astype(dtype), (timesteps, *current.shape[1:]))
-        return np.cumsum(current, axis=0, dtype=dtype)
+        out = [np.zeros(current.shape[1:], dtype)]
+        for now in current:
+            out.append(out[-1] * dtype(kind.base) + now)
+        return np.stack(out[1:])
 
 
 def _core(network: Network) -> Network:

@@ -22,7 +22,7 @@ import numpy as np
 from snncc.errors import PlanError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
-from snncc.neurons import IntegrateFire, MaxGate, Readout, Signed
+from snncc.neurons import IntegrateFire, MaxGate, MultiThreshold, Readout, Settled, Signed
 from snncc.synapses.routing import Route, split
 from snncc.synapses.taps import AxisTaps, Taps, taps
 
@@ -50,6 +50,7 @@ def spatial(shape: tuple[int, ...]) -> Shape3:
     return z, y, x
 
 
+SPIKING = (IntegrateFire, Signed, MultiThreshold, Settled)  # and those derived from them: Leaky, Radix
 _TRIVIAL = AxisTaps(np.array([0, 1]), np.array([0]), np.array([0]), ((0,),))
 
 
@@ -90,12 +91,14 @@ class Link:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One population, ready to run. dtype: of its currents and membranes; planes: 2 if its spikes can be negative."""
+    """One population, ready to run. dtype: of its currents and membranes; planes: 2 if its spikes can be negative;
+    levels: bits of a spike's size."""
 
     population: Population
     links: tuple[Link, ...]
     dtype: Any
     planes: int
+    levels: int
     parameters: dict[str, Array]
     last_use_of: tuple[str, ...]  # spike trains that nobody reads after this stage
 
@@ -116,21 +119,22 @@ def make_plan(network: Network) -> tuple[Stage, ...]:
         incoming = network.incoming(population)
         dtype = _dtype(population)
         links = tuple(_link(network, projection, population, dtype, planes) for projection in incoming)
-        negative = population.kind.signed
-        if isinstance(population.kind, MaxGate):
-            if len(links) != 1 or links[0].kernel != "window" or population.bias is not None:
-                raise PlanError("a max gate takes the spikes of one window and no bias", node=population.name)
-            negative = planes[links[0].pre] == 2  # a maximum of counts that never fall never falls
-        planes[population.name] = 1 + int(negative)
+        if isinstance(population.kind, MaxGate) and (
+            len(links) != 1 or links[0].kernel != "window" or population.bias is not None
+        ):
+            raise PlanError("a max gate takes the spikes of one window and no bias", node=population.name)
+        # of a gate: a maximum of counts that never fall never falls
+        planes[population.name] = 1 + int(network.signed(population))
         unused = tuple(name for name, user in last.items() if user == population.name)
         parameters = _parameters(population, dtype)
-        stages.append(Stage(population, links, dtype, planes[population.name], parameters, unused))
+        levels = network.levels(population)
+        stages.append(Stage(population, links, dtype, planes[population.name], levels, parameters, unused))
     return tuple(stages)
 
 
 def _dtype(population: Population) -> Any:
     kind = population.kind
-    if isinstance(kind, IntegrateFire | Signed):
+    if isinstance(kind, SPIKING):
         return np.int32 if np.issubdtype(kind.theta.dtype, np.integer) else np.float32
     if isinstance(kind, Readout):
         return np.int32 if kind.integer else np.float32
@@ -142,10 +146,13 @@ def _dtype(population: Population) -> Any:
 def _parameters(population: Population, dtype: Any) -> dict[str, Array]:
     kind, channels = population.kind, population.channels
     found: dict[str, Array] = {}
-    if isinstance(kind, IntegrateFire | Signed):
+    if isinstance(kind, SPIKING):
         never = np.inf if dtype == np.float32 else np.iinfo(np.int32).max
         found["theta"] = _channels(kind.theta, channels, dtype, never)
-        found["v0"] = _channels(kind.v0, channels, dtype, 0)
+        v0 = kind.v0.reshape(channels, -1)  # [C, 1] or, for a map, [C, positions]
+        found["v0"] = aligned((v0.shape[1], padded(channels)), dtype)
+        found["v0"][:, :channels] = v0.T
+        found["dip"] = _channels(getattr(kind, "dip", np.zeros(1)), channels, dtype, 0)
     if population.bias is not None:
         found["bias"] = whole(population.bias, dtype, population.name)
     return found
@@ -187,9 +194,13 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
     shift = synapse.shift
     scaled = shift is not None and bool(np.any(shift))
     if network.analog(projection):
-        kernel, scale = "analog", np.zeros(channels, np.int64)
+        kernel, scale = "analog", np.zeros(padded(channels), np.int32)
         if shift is not None:
-            scale[:] = shift
+            scale[:channels] = shift
+        if groups == 1:
+            rows = aligned((*weight.shape[:-1], padded(channels)), dtype)
+            rows[..., :channels] = weight
+            weight = rows.ravel()
     else:
         if shift is not None and np.any(np.asarray(shift) < 0):
             raise PlanError("a projection of spikes needs shifts >= 0", node=projection.name)

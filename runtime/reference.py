@@ -7,12 +7,12 @@ from itertools import product
 
 import numpy as np
 
-from snncc.counting import Counts
+from snncc.counting import Counts, events_of
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
-from snncc.neurons import Neuron
+from snncc.neurons import MaxGate, Neuron
 from snncc.neurons.base import per_channel
-from snncc.runtime.trace import Trace
+from snncc.runtime.trace import Trace, checked_value
 from snncc.synapses import Pool
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import Route, apply_all, split
@@ -43,7 +43,7 @@ class ReferenceEngine:
         for population in self.network.populations:
             name, kind = population.name, population.kind
             if not isinstance(kind, Neuron):
-                x = values[name]
+                x = checked_value(values, population, timesteps)
                 if kind.fires:
                     spikes[name] = np.stack([kind.encode(x, t, seed) for t in range(1, timesteps + 1)]).astype(np.int8)
                 else:
@@ -57,12 +57,14 @@ class ReferenceEngine:
                 out.append(kind.step(state, current))
                 if population.is_readout and prefixes:
                     history.append(state["V"].copy())
+            if kind.waits:
+                out = list(kind.emit(state, timesteps))
             if population.is_readout:
                 potentials[name] = np.stack(history) if prefixes else state["V"]
             else:
                 spikes[name] = np.stack(out)
         for name, train in spikes.items():
-            counts.events[name] = np.abs(train).reshape(timesteps, -1).sum(1, dtype=np.uint64)
+            counts.events[name] = events_of(train).reshape(timesteps, -1).sum(1).astype(np.uint64)
         return Trace(potentials, spikes if record else {}, counts)
 
     def _dtype(self) -> type:
@@ -97,11 +99,11 @@ class ReferenceEngine:
                 continue
             pre = self.network[projection.pre]
             train = spikes[projection.pre]
-            numbers = self._delivered(projection, np.abs(train[t]).astype(np.int64))
+            numbers = self._delivered(projection, events_of(train[t]))
             for store, number in zip((counts.synops, counts.synops_nonzero, counts.synops_paths), numbers, strict=True):
                 store.setdefault(projection.name, np.zeros(counts.timesteps, np.uint64))[t] = number
-            if population.is_gate:
-                return self._window_max(projection, train[: t + 1].sum(0, dtype=np.int32), pre)
+            if isinstance(population.kind, MaxGate):
+                return self._window_max(projection, _number(train[: t + 1], population.kind.base), pre)
             current = apply(projection.synapse, apply_all(projection.routing, train[t], pre.shape))
             if projection.synapse.shift is not None:
                 current = current * 2.0 ** per_channel(projection.synapse.shift.astype(np.float64), current.ndim)
@@ -137,6 +139,14 @@ class ReferenceEngine:
             pairs = np.tensordot(pairs, which.any(2).astype(np.int64), axes=(0, 1))
             paths = np.tensordot(paths, which.sum(2), axes=(0, 1))
         return int(pairs.sum()) * fan, int((nonzero * moved).sum()), int(paths.sum()) * fan
+
+
+def _number(train: Array, base: int) -> Array:
+    """What the spikes so far [t, C, *spatial] say, int32: n <- base * n + s."""
+    n = np.zeros(train.shape[1:], np.int32)
+    for spikes in train:
+        n = base * n + spikes
+    return n
 
 
 def _met(projection: Projection, spatial: tuple[Route, ...], axis: int, size: int) -> Array:

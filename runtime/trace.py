@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from snncc.counting import Counts
+from snncc.errors import DataError
 from snncc.graph import Array
+from snncc.network import Population
 
 
 @dataclass(eq=False)
@@ -17,13 +21,23 @@ class Trace:
     Args:
         potentials: readout name -> V [C, *spatial] after the last step, or [T, C, *spatial] with prefixes;
             int32 or float32, not yet scaled.
-        spikes: population name -> int8 [T, C, *spatial] in {-1, 0, 1}; empty unless recorded.
+        spikes: population name -> int8 [T, C, *spatial] with |s| < 2^levels; empty unless recorded.
         counts: what the engine executed.
     """
 
     potentials: dict[str, Array]
     spikes: dict[str, Array] = field(default_factory=dict)
     counts: Counts = field(default_factory=lambda: Counts(0))
+
+
+def checked_value(values: Mapping[str, Array], encoder: Population, timesteps: int) -> Array:
+    """What an encoder reads: [C, *spatial], or a whole train [T, C, *spatial]. Raises DataError."""
+    wanted = (timesteps, *encoder.shape) if getattr(encoder.kind, "timed", False) else encoder.shape
+    given = values.get(encoder.name)
+    if given is None or np.shape(given) != wanted:
+        found = "nothing" if given is None else f"the shape {np.shape(given)}"
+        raise DataError(f"{found} was given, where {wanted} is wanted", node=encoder.name)
+    return np.asarray(given)
 
 
 class Engine(Protocol):
@@ -38,5 +52,6 @@ class Engine(Protocol):
         record: bool = False,
         prefixes: bool = False,
     ) -> Trace:
-        """values: encoder population name -> float32 [C, *spatial], without a batch axis."""
+        """values: encoder population name -> float32 [C, *spatial], without a batch axis; [T, C, *spatial] for a
+        spike train given. Raises DataError for a missing value or a wrong shape."""
         ...

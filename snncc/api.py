@@ -15,7 +15,7 @@ import onnx
 
 import snncc
 from snncc.encoders import Encoder
-from snncc.errors import OptionError, SnnccError
+from snncc.errors import DataError, OptionError, SnnccError
 from snncc.graph import Array, Graph
 from snncc.ingest import ingest
 from snncc.ingest.fold import OPSET
@@ -24,17 +24,19 @@ from snncc.inputs import checked
 from snncc.network import Network
 from snncc.onnx_file import read, write
 from snncc.passes import BUILTIN
-from snncc.passes.recipe import default_pipeline
+from snncc.passes.recipe import default_pipeline, digits_of
 from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, run_pipeline
 from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
 from snncc.run_counts import Facts, RunCounts
+from snncc.runtime.calibration import Evaluator, Simulator
 from snncc.runtime.host import HostSession
 from snncc.runtime.trace import Engine, Trace
 
 PathLike = str | os.PathLike[str]
 Stream = Callable[[], Iterator[Feeds]]
 ENGINES = ("fast", "reference", "onnxruntime")
+TIMESTEPS = 32
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,27 @@ class Plan:
     registry: Registry
     read: Sequence[Note] = ()
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Input shapes of calibration samples; a leading 0 where these are spike trains."""
+        lead = 0 if any(getattr(step, "encoder", "") == "spikes" for step in self.passes) else 1
+        return {name: (lead, *self.graph.shape(name)[1:]) for name in self.graph.inputs}
+
+    def analog(self, feeds: Feeds) -> Feeds:
+        """What the teacher sees of a sample: the mean over time of a spike train."""
+        trains = {name for name, shape in self.shapes.items() if shape[0] == 0}
+        return {name: x.mean(0, keepdims=True) if name in trains else x for name, x in feeds.items()}
+
 
 def plan(
     teacher: PathLike | onnx.ModelProto | Any,
     *,
-    timesteps: int = 32,
+    timesteps: int | None = None,
     precision: str = "int8",
     calibration: str = "percentile:99.9",
     per: str = "channel",
-    neuron: str = "signed",
+    code: str = "rate",
+    neuron: str | None = None,
     encoder: str = "constant",
     passes: Iterable[str | Pass] = (),
     pipeline: str | None = None,
@@ -65,6 +79,11 @@ def plan(
     example_input: Any = None,
 ) -> Plan:
     """Read the teacher and choose the passes; the arguments are those of `compile`."""
+    digits = digits_of(code)
+    if timesteps is None:
+        timesteps = digits or TIMESTEPS
+    if digits and timesteps != digits:
+        raise OptionError(f"T = {timesteps} with the code {code}", remedy="its number of digits is its T: leave -T out")
     if timesteps < 1:
         raise OptionError(f"T = {timesteps}: at least one time step is needed", remedy="give -T 1 or more")
     source = _onnx(teacher, example_input)
@@ -74,8 +93,9 @@ def plan(
         steps = known.parse(pipeline)
     else:
         steps = default_pipeline(
-            precision=precision, calibration=calibration, per=per, neuron=neuron, encoder=encoder
-        )
+            precision=precision, calibration=calibration, per=per, code=code, neuron=neuron, encoder=encoder,
+            timesteps=timesteps,
+        )  # fmt: skip
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
     for step in steps:
@@ -108,8 +128,10 @@ def compile(
             arrays or of dicts by input name; or a function that gives a new iterator over such dicts at each call.
         observers: called after each pass.
         progress: called with (label, done, total) while data streams.
-        options: timesteps=32, precision="int8" | "float32", calibration="percentile:99.9" | "max",
-            per="channel" | "layer", neuron="signed" | "if", encoder="constant" | "poisson",
+        options: timesteps=32 (K for radix:K), precision="int8" | "float32",
+            calibration="percentile:99.9" | "percentile:99.9:positive" | "max" | "mse",
+            per="channel" | "layer" | "connection", code="rate" | "radix:K", neuron=None: signed, or a text of
+            choose.py, encoder="constant" | "poisson" | "spikes",
             passes=(): pass texts or passes to insert, pipeline=None: a text that replaces the default pipeline,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
             `snncc.preprocess`, example_input.
@@ -133,7 +155,7 @@ def execute(
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Network:
     """Run a plan."""
-    context = Context(samples=stream, evaluate=_Evaluator())
+    context = Context(stream, Evaluator(), Simulator(_fast), todo.analog, todo.meta["timesteps"])
     if progress is not None:
         context.progress = progress
     network = run_pipeline(todo.graph, todo.passes, context, observers)
@@ -188,7 +210,7 @@ def _report(todo: Plan, context: Context, refusal: SnnccError | None = None) -> 
 
 def calibration_stream(data: Any, todo: Plan) -> Stream | None:
     """The function that gives the calibration samples anew at each call; opens no file yet."""
-    shapes = {name: todo.graph.shape(name) for name in todo.graph.inputs}
+    shapes = todo.shapes
     if data is None or callable(data):
         return data  # type: ignore[no-any-return]
     if isinstance(data, str | os.PathLike):
@@ -235,8 +257,8 @@ class Model:
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Input name -> shape with batch 1."""
-        return dict(self.network.inputs)
+        """Input name -> shape with batch 1, or 0 for the time steps of a spike train."""
+        return self.network.input_shapes
 
     def run(
         self,
@@ -253,12 +275,19 @@ class Model:
             DataError: the input does not fit.
             OptionError: `timesteps` is below 1, or above the largest that cannot overflow.
         """
-        steps = self.check_timesteps(timesteps)
-        values = checked(inputs, self.network.inputs)
+        values = checked(inputs, self.network.input_shapes)
+        lengths = {len(values[name]) for name, shape in self.network.input_shapes.items() if shape[0] == 0}
+        if len(lengths) > 1 or (timesteps is not None and lengths - {timesteps}):
+            asked = "" if timesteps is None else f" for a run of {timesteps} steps"
+            raise DataError(f"spike trains of {sorted(lengths)} steps{asked}", remedy="one length, and no other T")
+        steps = self.check_timesteps(next(iter(lengths), timesteps))
         if self._before is not None:
             values |= self._before.run(values)
-        currents = {p.name: values[p.value][0] for p in self.network.encoders}
+        currents = {p.name: values[p.value] for p in self.network.encoders}
+        currents = {n: x if getattr(self.network[n].kind, "timed", False) else x[0] for n, x in currents.items()}
         clipped = sum(p.kind.clipped(currents[p.name]) for p in self.network.encoders if isinstance(p.kind, Encoder))
+        if over_time and any(getattr(p.kind, "waits", False) for p in self.network.populations):
+            raise OptionError("its neurons say nothing before their last step", remedy="run each T by itself")
         trace = self._engine.run(currents, steps, seed=seed, record=record, prefixes=over_time)
         counts = RunCounts(self._facts, self.engine, steps).add(trace.counts)
         if not over_time:
@@ -317,18 +346,8 @@ def _engine(network: Network, name: str, threads: int | None) -> Engine:
     raise OptionError(f"there is no engine {name!r}", remedy=f"one of {', '.join(ENGINES)}")
 
 
-class _Evaluator:
-    """Runs the teacher for calibration, with the session of the last (graph, values) kept."""
-
-    def __init__(self) -> None:
-        self._key: tuple[int, tuple[str, ...]] | None = None
-        self._session: HostSession | None = None
-
-    def __call__(self, graph: Graph, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:
-        key = (id(graph), tuple(wanted))
-        if self._session is None or key != self._key:
-            self._session, self._key = HostSession(graph, wanted), key
-        return self._session.run(feeds)
+def _fast(network: Network) -> Engine:
+    return _engine(network, "fast", None)
 
 
 def _onnx(teacher: Any, example_input: Any) -> PathLike | onnx.ModelProto:

@@ -1,6 +1,7 @@
 """The one definition of event, synapse, SynOp and MAC, and their closed forms.
 
-- event: one spike of one neuron at one step, whatever its sign.
+- event: one spike of one neuron at one step, whatever its sign. A multi-threshold neuron's spike is one event for each
+  of its levels that fires: for each bit of its value.
 - synapse: a distinct (pre neuron, post neuron) pair of one projection, however many paths join them; a pair counts
   whatever its weight. A max gate has one per (pre neuron, window).
 - synops: (event, synapse) pairs. synops_nonzero leaves out pairs of effective weight 0; synops_paths counts every path
@@ -22,6 +23,11 @@ from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.synapses.routing import apply_all, split
 from snncc.synapses.taps import Taps, taps
+
+
+def events_of(spikes: Array) -> Array:
+    """int64: the events of each spike value (int8)."""
+    return np.bitwise_count(np.abs(spikes).astype(np.uint8)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +132,7 @@ def closed_form(network: Network, spikes: dict[str, Array]) -> Counts:
     """Counts from recorded spikes: population -> int8 [T, *shape] for every population that fires."""
     steps = next(iter(spikes.values())).shape[0] if spikes else 0
     counts = Counts(steps)
-    planes = {name: np.abs(s).astype(np.int64).reshape(steps, -1) for name, s in spikes.items()}
+    planes = {name: events_of(s).reshape(steps, -1) for name, s in spikes.items()}
     for name, plane in planes.items():
         counts.events[name] = plane.sum(1).astype(np.uint64)
     for projection in network.projections:

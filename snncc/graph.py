@@ -16,7 +16,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """Static shape (batch first, batch = 1) and NumPy dtype name of a value."""
+    """Static shape (batch first; 1 in whatever spikes) and NumPy dtype name of a value."""
 
     shape: tuple[int, ...]
     dtype: str = "float32"

@@ -24,12 +24,15 @@ def checked(values: Array | Mapping[str, Array], shapes: Shapes) -> dict[str, Ar
 
 
 def checked_array(name: str, value: Array, shape: tuple[int, ...]) -> Array:
-    """One input as float32 of `shape`; the batch may be missing."""
+    """One input as float32 of `shape`; the batch may be missing. A leading 0 stands for any number of time steps."""
     where = f"input {name}"
-    if value.shape not in (shape, shape[1:]):
-        raise DataError(f"an array of shape {value.shape}", node=where, remedy=f"the network wants {shape[1:]}")
-    if value.dtype.kind != "f":
+    timed = shape[0] == 0
+    if not (value.shape[1:] == shape[1:] and len(value) if timed else value.shape in (shape, shape[1:])):
+        wanted = ("T", *shape[1:]) if timed else shape[1:]
+        raise DataError(f"an array of shape {value.shape}", node=where, remedy=f"the network wants {wanted}")
+    if value.dtype.kind != "f" and not (timed and value.dtype.kind in "iu"):
         raise DataError(f"an array of dtype {value.dtype}", node=where, remedy="scale it as in training, to float32")
     if not np.isfinite(value).all():
         raise DataError("the array holds NaN or infinity", node=where, remedy="replace those values")
-    return np.ascontiguousarray(value, np.float32).reshape(shape)
+    value = np.ascontiguousarray(value, np.float32)
+    return value if timed else value.reshape(shape)

@@ -146,6 +146,32 @@ class Network:
         """Does it carry a constant analog current rather than spikes?"""
         return not self[projection.pre].fires
 
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Graph inputs as a run takes them: [1, C, *spatial]; a leading 0 where a spike train is given."""
+        timed = {p.value for p in self.encoders if getattr(p.kind, "timed", False)}
+        return {name: (0, *shape[1:]) if name in timed else shape for name, shape in self.inputs.items()}
+
+    @property
+    def base(self) -> int:
+        """1: rate code; 2: radix code, most significant digit first."""
+        return max((p.kind.base for p in self.populations if isinstance(p.kind, Neuron)), default=1)
+
+    def speaker(self, population: Population) -> Population:
+        """The population whose spikes these are: a max gate passes on those it reads."""
+        while population.is_gate:
+            population = self[self.incoming(population)[0].pre]
+        return population
+
+    def levels(self, population: Population) -> int:
+        """Bits of one spike's value; each that is set is an event."""
+        kind = self.speaker(population).kind
+        return kind.levels if isinstance(kind, Neuron) else 1
+
+    def signed(self, population: Population) -> bool:
+        """Can its spikes be negative?"""
+        return self.speaker(population).kind.signed
+
     def routed_shape(self, projection: Projection) -> tuple[int, ...]:
         """Shape (C, *spatial) of the pre spikes after the projection's routing."""
         shape = self[projection.pre].shape

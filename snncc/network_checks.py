@@ -7,12 +7,14 @@ from typing import NoReturn
 
 import numpy as np
 
+from snncc.encoders import Encoder
 from snncc.errors import VerifyError
 from snncc.graph import Array, Graph
 from snncc.network import Network, Population, Projection
 from snncc.network_text import network_lines
+from snncc.neurons import Neuron
 from snncc.synapses import Window
-from snncc.synapses.routing import Pad, Slice, Upsample, split
+from snncc.synapses.routing import REPEATS, Pad, Slice, Upsample, split
 from snncc.verify import verify_graph
 
 AROUND = 3  # lines shown before and after a faulty one
@@ -30,6 +32,7 @@ def verify_network(network: Network) -> None:
         _arrays(network, population)
         _border(network, population)
     _integers(network)
+    _code(network)
     _analog_parts(network)
 
 
@@ -102,8 +105,8 @@ def _projection(network: Network, projection: Projection) -> None:
         _fail(network, f"weights from {cin} to {cout} channels do not fit the routed shape {shape}", projection)
     if made != post.shape:
         _fail(network, f"gives the shape {made}, but {post.name} has {post.shape}", projection)
-    if any(isinstance(route, Upsample) for route in split(projection.routing, pre.shape)[0]):
-        _fail(network, "upsampling before a reshape or a slice of channels", projection)
+    if any(isinstance(route, REPEATS) for route in split(projection.routing, pre.shape)[0]):
+        _fail(network, "upsampling (or taking) before a reshape or a slice of channels", projection)
     shift = projection.synapse.shift
     if shift is not None and (
         shift.dtype.kind != "i" or shift.shape != post.shape[:1] or np.abs(shift).max() > MAX_SHIFT
@@ -143,7 +146,7 @@ def _arrays(network: Network, population: Population) -> None:
     for name, array in parameters.items():
         if array is None:
             continue
-        if array.shape != per_channel:
+        if array.shape != per_channel and not (name == "v0" and array.shape == population.shape):
             _fail(network, f"{name} has the shape {array.shape}, not {per_channel}", population)
         if not np.all(np.isfinite(array)):
             _fail(network, f"{name} holds NaN or infinity", population)
@@ -172,6 +175,10 @@ def _border(network: Network, population: Population) -> None:
         shapes = {}
         if network.epilogue is not None and value in network.epilogue.types:
             shapes[value] = network.epilogue.shape(value)
+    if population.is_encoder and network.input_shapes.get(value, (1,))[0] == 0:
+        parts = [g for g in (network.prologue, network.epilogue) if g is not None and value in g.inputs]
+        if parts or value in network.outputs or [p.value for p in network.encoders].count(value) > 1:
+            _fail(network, f"{value!r} is a spike train, which nothing else can read", population)
     if shapes.get(value, wanted) != wanted:
         _fail(network, f"{value} has the shape {shapes[value]}, not {wanted}", population)
 
@@ -194,6 +201,16 @@ def _integers(network: Network) -> None:
     for projection in network.projections:
         if not _whole(projection.synapse.weight):
             _fail(network, "fractional weights in an integer network", projection)
+
+
+def _code(network: Network) -> None:
+    """All of a network speaks one code."""
+    for population in network.populations:
+        kind = population.kind
+        if isinstance(kind, Neuron) and kind.base != network.base:
+            _fail(network, f"a neuron of base {kind.base} in a network of base {network.base}", population)
+        if isinstance(kind, Encoder) and kind.fires and network.base != 1:
+            _fail(network, "spikes of a random or given train are no digits of a radix code", population)
 
 
 def _whole(array: Array) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from snncc.graph import Array, Graph
 from snncc.network import Network, Population, Projection
 from snncc.synapses import Pool, Window
-from snncc.synapses.routing import Route
+from snncc.synapses.routing import Route, Take
 from snncc.text import graph_text
 
 Line = tuple[str, Population | Projection | None]  # the text and what it tells of
@@ -46,7 +47,8 @@ def is_integer(network: Network) -> bool:
 def _header(network: Network) -> list[str]:
     facts = [str(network.meta.get("precision") or ("integer" if is_integer(network) else "float"))]
     facts += [f"{key}={network.meta[key]}" for key in ("timesteps", "t_max") if key in network.meta]
-    inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in network.inputs.items())
+    leads = {name: "T" if shape[0] == 0 else str(shape[0]) for name, shape in network.input_shapes.items()}
+    inputs = ", ".join(f"{name} {leads[name]}x{_times(shape[1:])}" for name, shape in network.inputs.items())
     return [f"network {' '.join(facts)}", f"inputs: {inputs}", f"outputs: {', '.join(network.outputs)}"]
 
 
@@ -60,7 +62,9 @@ def population_text(population: Population) -> str:
     """`e1: 16x48x64 IntegrateFire theta=[103..1900] v0=[51..950] bias=[-3..5] unit=[0.1..2.3]  # relu_1`"""
     kind = population.kind
     words = [f"{population.name}:", _times(population.shape), kind.op]
-    words += [f"{f.name}={value_text(getattr(kind, f.name))}" for f in fields(kind)]  # type: ignore[arg-type]
+    shown = {f.name: getattr(kind, f.name) for f in fields(kind)}  # type: ignore[arg-type]
+    usual = {f.name: f.default for f in fields(kind)} | {"dip": 0}  # type: ignore[arg-type]
+    words += [f"{key}={value_text(v)}" for key, v in shown.items() if not np.all(np.asarray(v) == usual[key])]
     if population.bias is not None:
         bias = population.bias
         words.append(f"bias={'map' if bias.ndim > 1 else ''}{value_text(bias)}")
@@ -82,7 +86,18 @@ def projection_text(projection: Projection) -> str:
 
 def _route(route: Route) -> str:
     parts = [_commas(value) for value in route.__dict__.values()]
+    if isinstance(route, Take):
+        parts = [_runs(index) for index in route.indices]
     return f"{route.kind} {' '.join(parts)}"
+
+
+def _runs(index: tuple[int, ...]) -> str:
+    """`2,1,0..5,4`: three or more in a row as first..last."""
+    words: list[str] = []
+    for _, run in groupby(enumerate(index), lambda pair: pair[1] - pair[0]):
+        row = [str(value) for _, value in run]
+        words += [f"{row[0]}..{row[-1]}"] if len(row) > 2 else row
+    return ",".join(words)
 
 
 def _synapse(projection: Projection) -> str:

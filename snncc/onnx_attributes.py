@@ -14,6 +14,7 @@ from snncc.errors import FormatError
 OPSET = 20
 Shape = tuple[int, ...]
 WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+REACH = ("output_padding", "strides", "dilations")
 
 
 @cache
@@ -63,10 +64,13 @@ def resolved(node: onnx.NodeProto, shapes: list[Shape | None], out: Shape, label
         if len(found[name]) != wanted or any(v < (name != "pads") for v in found[name]):
             raise FormatError(f"{name} {list(found[name])} makes no sense over {spatial} axes", node=label)
     total = _total_padding(op, found, shapes[0][2:], out[2:])
+    if op == "ConvTranspose" and total is not None:  # more than the windows reach: zeros after the end
+        found["output_padding"] = tuple(max(-t, 0) + a for t, a in zip(total, found["output_padding"], strict=True))
+        if any(a >= max(s, d) for a, s, d in zip(*(found[n] for n in REACH), strict=True)):
+            raise FormatError(f"output_shape {list(out[2:])} out of reach", node=label, remedy="export explicit pads")
     if total is not None:
-        found["pads"] = _split(total, found["auto_pad"], op, label)
-    if op == "ConvTranspose":
-        found.pop("output_shape", None)
+        found["pads"] = _split([max(t, 0) for t in total], found["auto_pad"], op)
+    found.pop("output_shape", None)
     found["auto_pad"] = "NOTSET"
     return dict(sorted(found.items()))
 
@@ -86,9 +90,8 @@ def _total_padding(op: str, attrs: Mapping[str, Any], size: Shape, out: Shape) -
     return [max((o - 1) * s + (k - 1) * d + 1 - i, 0) for i, o, k, s, d in axes]
 
 
-def _split(total: list[int], auto_pad: str, op: str, label: str) -> Shape:
-    if op == "ConvTranspose" and any(t < 0 or t % 2 for t in total):
-        # ONNX changed its mind twice about which side gets the odd one
-        raise FormatError("output size that no even padding gives", node=label, remedy="export explicit pads")
+def _split(total: list[int], auto_pad: str, op: str) -> Shape:
+    """A transposed convolution's odd one goes before, unless SAME_UPPER: so onnxruntime, and ONNX since opset 11."""
     less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    return more + less if auto_pad == "SAME_LOWER" else less + more
+    before = auto_pad == "SAME_LOWER" or (op == "ConvTranspose" and auto_pad != "SAME_UPPER")
+    return more + less if before else less + more

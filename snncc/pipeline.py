@@ -16,7 +16,7 @@ import numpy as np
 
 from snncc.errors import OptionError, PassError, SnnccError
 from snncc.graph import Array, Graph
-from snncc.network import Network
+from snncc.network import Network, Population
 from snncc.network_checks import verify_network
 from snncc.verify import verify_graph
 
@@ -43,11 +43,18 @@ class Context:
     Args:
         samples: gives the calibration stream anew at each call: one dict of graph inputs [1, C, *spatial] a sample.
         evaluate: runs a Graph: (graph, feeds, wanted values) -> values. Handed in, so that no pass imports an engine.
+        simulate: runs a Network: (network, feeds, steps, prefixes) -> potentials by readout, float32 [C, *spatial]
+            after the last step, or [T, C, *spatial] after each. Handed in, too.
+        analog: what the teacher sees of a sample: the mean over time of a spike train.
+        timesteps: those the network is compiled for.
         progress: called with (label, done, total) while a pass streams over samples; total None: unknown.
     """
 
     samples: Callable[[], Iterator[Feeds]] | None = None
     evaluate: Callable[[Graph, Feeds, Sequence[str]], Mapping[str, Array]] | None = None
+    simulate: Callable[[Network, Feeds, int, bool], Mapping[str, Array]] | None = None
+    analog: Callable[[Feeds], Feeds] = lambda feeds: feeds
+    timesteps: int = 32
     progress: Callable[[str, int, int | None], None] = lambda label, done, total: None
     graph: Graph | None = None
     notes: list[Note] = field(default_factory=list)
@@ -65,7 +72,19 @@ class Context:
         """Values of the canonical teacher on one sample."""
         if self.evaluate is None or self.graph is None:
             raise PassError("no engine was handed in to evaluate the teacher")
-        return self.evaluate(self.graph, feeds, wanted)
+        return self.evaluate(self.graph, self.analog(feeds), wanted)
+
+    def values(self, feeds: Feeds, populations: Sequence[Population]) -> dict[str, Array]:
+        """Population -> the teacher's value it stands for [C, *spatial], on one sample."""
+        wanted = sorted({p.watched[0] for p in populations} - set(feeds))
+        found = {**self.analog(feeds), **(self.activations(feeds, wanted) if wanted else {})}
+        return {p.name: found[p.watched[0]][0][p.watched[1]].reshape(p.shape) for p in populations}
+
+    def potentials(self, network: Network, feeds: Feeds, timesteps: int, prefixes: bool = False) -> Mapping[str, Array]:
+        """Potentials of a spiking network's readouts on one sample, see `simulate`."""
+        if self.simulate is None:
+            raise PassError("no engine was handed in to run a spiking network")
+        return self.simulate(network, feeds, timesteps, prefixes)
 
 
 class Pass(Protocol):
@@ -147,6 +166,7 @@ def _guard(rewrites: Sequence[tuple[Pass, Graph, Graph]], context: Context) -> N
     feeds = next(context.samples(), None) if context.samples and context.evaluate else None
     if feeds is None or context.evaluate is None:
         return
+    feeds = context.analog(feeds)
     for step, before, after in rewrites:
         if after is before or getattr(step, "approximate", False):
             continue

@@ -79,7 +79,7 @@ class Registry:
 
     def insert(self, passes: Sequence[Pass], text: str) -> list[Pass]:
         """`passes` with those of `text` put in: a name that is there gets the new options; otherwise a graph pass goes
-        before lower and a network pass before quantize (or last)."""
+        before lower and a network pass before quantize (or last) unless it says otherwise."""
         result = list(passes)
         for reference, options in parse_pipeline(text):
             new = build(self.get(reference), options)
@@ -92,7 +92,8 @@ class Registry:
 
 
 def insert_pass(passes: Sequence[Pass], new: Pass) -> list[Pass]:
-    """`new` at its place by level; one of level `lower` takes the place of the other."""
+    """`new` at its place by level; one of level `lower` takes the place of the other. A network pass may name the pass
+    it stands `before`, or the one it takes the place of (`instead_of`)."""
     result = list(passes)
     lower = next((i for i, step in enumerate(result) if step.level == "lower"), len(result))
     if new.level == "lower":
@@ -100,7 +101,10 @@ def insert_pass(passes: Sequence[Pass], new: Pass) -> list[Pass]:
     elif new.level == "graph":
         result.insert(lower, new)
     else:
-        result.insert(next((i for i, step in enumerate(result) if step.name == "quantize"), len(result)), new)
+        replaced = getattr(new, "instead_of", None)
+        stand = replaced or getattr(new, "before", "quantize")
+        place = next((i for i, step in enumerate(result) if step.name == stand), len(result))
+        result[place : place + (replaced is not None)] = [new]
     return result
 
 

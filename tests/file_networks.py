@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from snncc.encoders import Constant, Poisson
+from snncc.encoders import Constant, Poisson, SignedPoisson, SpikeTrain
 from snncc.graph import Array, Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
-from snncc.neurons import IntegrateFire, MaxGate, Readout, Signed
-from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Window
-from snncc.synapses.routing import Pad, Reshape, Slice, Upsample
+from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron, Radix, Readout, Settled, Signed
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Resample, Window
+from snncc.synapses.routing import Pad, Reshape, Slice, Take, Upsample
 
 STEPS = 7
 META = {"timesteps": STEPS, "t_max": 1000, "precision": "int8", "quantiles": {"e1": [0.1, 1 / 3]}}
@@ -89,8 +89,11 @@ def geometry(rank: int) -> Network:
         Population("b", (4, *(10,) * rank), fire(150, 250, 200, 100)),
         Population("c", (4, *(5,) * rank), fire(200, 100, 150, 70)),
         Population("g", (4, *(2,) * rank), MaxGate()),
+        Population("r", (4, *(5,) * rank), Signed(i32(900, 800, 700, 600), i32(450, 400, 350, 300), False)),
         Population("y", (2, *(4,) * rank), readout(0.1, 0.3), value="y"),
     )
+    thirds, turn = np.array([[0, 3, 0], [-1, 2, 2], [0, 2, 2], [1, 1, 1], [3, 0, 0]]), (1, 0, 1)
+    resample = Resample(i32(30, -20, 10, 40), (thirds,) * rank, i32(0, 1, 0, 0))
     transposed = ConvTranspose(weights(4, 2, *three), two, ones, ones + ones, ones, 2)
     window = Window(np.ones(4, np.float32), three, two, zeros + two, two)
     projections = (
@@ -98,6 +101,8 @@ def geometry(rank: int) -> Network:
         Projection("a", "b", transposed, (Pad(ones, zeros),)),
         Projection("b", "c", Pool(i32(40, 50, 60, 30), three, two, ones + ones, ones, i32(1, 0, 1, 2))),
         Projection("c", "g", window),
+        Projection("g", "r", resample, (Take((turn,) * rank),)),
+        Projection("r", "y", conv(2, 4, 2, rank)),
         Projection("g", "y", conv(2, 2, 1, rank), (Slice((1, *zeros), (3, *two)), Upsample(two))),
     )
     return Network({"x": (1, 2, *size)}, ("y",), populations, projections, meta=META)
@@ -158,7 +163,41 @@ def free_floats() -> Network:
     return Network({"x": (1, 1, 5)}, ("y",), populations, projections, meta=meta)
 
 
+def chain(encoder: Constant | SignedPoisson | SpikeTrain, *kinds: Neuron, base: int = 1) -> Network:
+    """One population of each kind after the other, then a max gate and a readout."""
+    shape = (2, 4, 4)
+    names = [f"p{k}" for k in range(len(kinds))]
+    populations = (
+        Population("in", shape, encoder, value="x"),
+        *(Population(n, shape, kind, i32(20, -30)) for n, kind in zip(names, kinds, strict=True)),
+        Population("gate", (2, 2, 2), MaxGate(base)),
+        Population("out", (2, 2, 2), Readout(np.array([0.1, 0.2], np.float32), base=base), value="y"),
+    )
+    before = ["in", *names]
+    projections = (
+        *(Projection(a, b, conv(2, 2, 3, 2, 1)) for a, b in zip(before, names, strict=False)),
+        Projection(names[-1], "gate", Window(np.ones(2, np.float32), (2, 2), (2, 2), (0, 0, 0, 0), (1, 1))),
+        Projection("gate", "out", conv(2, 2, 1, 2)),
+    )
+    meta = {**META, "t_max": 20}
+    return Network({"x": (1, *shape)}, ("y",), populations, projections, meta=meta)
+
+
+THETA, V0, DIP = i32(300, 200), i32(150, 100), i32(40, 0)
+V0_MAP = np.arange(32, dtype=np.int32).reshape(2, 4, 4)
 NETWORKS = {
+    "rates": chain(
+        SignedPoisson(0.8),
+        IntegrateFire(THETA, V0_MAP, True),
+        IntegrateFire(THETA, V0, False, True),
+        Leaky(THETA, V0, multiplier=230),
+        Leaky(THETA, V0, True, True, 200),
+        Signed(THETA, V0_MAP, False, DIP),
+        MultiThreshold(THETA, V0, 3),
+        MultiThreshold(THETA, V0, 2, True, False, DIP),
+    ),
+    "settled": chain(SpikeTrain(True), Settled(THETA, V0), Settled(THETA, V0_MAP, True, DIP)),
+    "radix": chain(Constant(127, -127, 127), Radix(THETA, V0), Radix(THETA, V0, True, DIP), base=2),
     "skips": skips(),
     "relays": relays(),
     "geometry-1d": geometry(1),

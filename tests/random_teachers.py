@@ -19,6 +19,7 @@ class Builder:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    activation: str = "Relu"
 
     def constant(self, array: np.ndarray[Any, Any]) -> str:
         name = f"w{len(self.weights)}"
@@ -70,14 +71,22 @@ class Builder:
             output_padding=extra, group=group,
         )
 
-    def pool(self, op: str, x: str, kernel: list[int], stride: list[int], pads: list[int]) -> str | None:
+    def pool(
+        self, op: str, x: str, kernel: list[int], stride: list[int], pads: list[int], ceil: int = 0, **attrs: Any
+    ) -> str | None:
         channels, *spatial = self.shapes[x]
         rank = len(spatial)
-        out = [(n + pads[a] + pads[rank + a] - kernel[a]) // stride[a] + 1 for a, n in enumerate(spatial)]
-        if min(out) < 1:
+        over = [n + pads[a] + pads[rank + a] - kernel[a] for a, n in enumerate(spatial)]
+        if min(over) < 0:
             return None
-        attrs: dict[str, Any] = {"count_include_pad": 1} if op == "AveragePool" else {}
-        return self.node(op, [x], (channels, *out), kernel_shape=kernel, strides=stride, pads=pads, **attrs)
+        out = [-(-n // s) + 1 if ceil else n // s + 1 for n, s in zip(over, stride, strict=True)]
+        if any((m - 1) * s >= n + p for m, s, n, p in zip(out, stride, spatial, pads[:rank], strict=True)):
+            return None  # a window behind the input: onnx and onnxruntime disagree about it
+        overhang = [(n - 1) * s - m for n, s, m in zip(out, stride, over, strict=True)]
+        if op == "MaxPool" and any(h + p >= k for h, p, k in zip(overhang, pads[rank:], kernel, strict=True)):
+            return None  # refused
+        geometry = {"kernel_shape": kernel, "strides": stride, "pads": pads, "ceil_mode": ceil}
+        return self.node(op, [x], (channels, *out), **geometry, **attrs)
 
     def upsample(self, x: str, factor: int) -> str:
         channels, *spatial = self.shapes[x]
@@ -87,8 +96,32 @@ class Builder:
             coordinate_transformation_mode="asymmetric", nearest_mode="floor",
         )
 
+    def resize(self, x: str, sizes: list[int], **attrs: Any) -> str:
+        channels = self.shapes[x][0]
+        target = self.constant(np.array([1, channels, *sizes], np.int64))
+        return self.node("Resize", [x, "", "", target], (channels, *sizes), **attrs)
+
+    def pad(self, x: str, amounts: list[int], mode: str) -> str:
+        """amounts: before each spatial axis, then after."""
+        channels, *spatial = self.shapes[x]
+        rank = len(spatial)
+        pads = self.constant(np.array([0, 0, *amounts[:rank], 0, 0, *amounts[rank:]], np.int64))
+        sizes = [n + a + b for n, a, b in zip(spatial, amounts[:rank], amounts[rank:], strict=True)]
+        return self.node("Pad", [x, pads], (channels, *sizes), mode=mode)
+
     def relu(self, x: str) -> str:
-        return self.node("Relu", [x], self.shapes[x])
+        """A ReLU, or what stands for it in this teacher: ReLU6, LeakyRelu, PRelu."""
+        shape = self.shapes[x]
+        match self.activation:
+            case "Clip":
+                bounds = [self.constant(np.array(v, np.float32)) for v in (0, 0.7)]
+                return self.node("Clip", [x, *bounds], shape)
+            case "LeakyRelu":
+                return self.node("LeakyRelu", [x], shape, alpha=0.2)
+            case "PRelu":
+                slope = np.linspace(0.05, 1, shape[0], dtype=np.float32).reshape(-1, *(1,) * (len(shape) - 1))
+                return self.node("PRelu", [x, self.constant(slope)], shape)
+        return self.node("Relu", [x], shape)
 
     def model(self, *outputs: str) -> onnx.ModelProto:
         """With the inputs called x..., and those of `outputs` that are none."""
@@ -111,6 +144,7 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         return draw(dense_teachers())
     rank = draw(st.integers(1, 3))
     build = Builder(np.random.default_rng(draw(st.integers(0, 2**16))))
+    build.activation = draw(st.sampled_from(["Relu", "Relu", "Relu", "Clip", "LeakyRelu", "PRelu"]))
     size = {1: (6, 14), 2: (5, 9), 3: (4, 6)}[rank]
     build.shapes["x"] = (draw(st.integers(1, 2)), *(draw(st.integers(*size)) for _ in range(rank)))
 
@@ -147,20 +181,41 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from([
             "conv", "maxpool", "avgpool", "avgpool-relay", "upsample", "up-linear", "up-general", "concat", "residual",
-            "slice", "up-slice", "branches", "input again", "scale", "twice",
+            "slice", "up-slice", "branches", "input again", "scale", "twice", "resize", "resize", "pad", "depthwise",
         ]))
         channels, *spatial = build.shapes[x]
         ones = [1] * rank
         if kind == "maxpool":
             kernel = each(1, 3)
             pads = [draw(st.integers(0, k - 1)) for k in kernel] * 2
-            x = build.pool("MaxPool", x, kernel, each(1, 2), pads) or x
+            x = build.pool("MaxPool", x, kernel, each(1, 3), pads, draw(st.integers(0, 1))) or x
         elif kind == "avgpool":
             k = [min(2, n) for n in spatial]
             x = build.relu(conv(build.pool("AveragePool", x, k, k, [0] * 2 * rank) or x))
         elif kind == "avgpool-relay":
-            pooled = build.pool("AveragePool", x, each(1, 3), each(1, 2), [0] * 2 * rank)
+            kernel = each(1, 3)
+            pads = [draw(st.integers(0, k - 1)) for k in kernel * 2]
+            pooled = build.pool("AveragePool", x, kernel, each(1, 3), pads, draw(st.integers(0, 1)),
+                                count_include_pad=draw(st.integers(0, 1)))
             x = build.relu(conv(pooled or x))
+        elif kind == "resize":
+            modes = [{"mode": "linear"}, {"mode": "nearest", "nearest_mode": "floor"}]
+            if rank == 2 and max(spatial) < 10:
+                modes.append({"mode": "cubic"})
+            attrs = draw(st.sampled_from(modes))
+            cubic = attrs["mode"] == "cubic"  # other factors than 2 have no small denominators
+            how = ["half_pixel", "pytorch_half_pixel", "asymmetric"] + ["align_corners"] * (not cubic)
+            attrs["coordinate_transformation_mode"] = draw(st.sampled_from(how))
+            x = build.resize(x, [2 * n for n in spatial] if cubic else each(1, {1: 16, 2: 11, 3: 7}[rank]), **attrs)
+            x = build.relu(conv(x)) if draw(st.booleans()) else build.relu(x)
+        elif kind == "pad":
+            mode = draw(st.sampled_from(["reflect", "edge", "wrap", "constant"]))
+            x = build.pad(x, [draw(st.integers(0, min(2, n - 1))) for n in spatial * 2], mode)
+            x = build.relu(conv(x)) if draw(st.booleans()) else x
+        elif kind == "depthwise":
+            cout = channels * draw(st.integers(1, 2))
+            made = build.conv(x, cout, each(1, 3), each(1, 2), ones, [1] * 2 * rank, channels)
+            x = build.relu(made or x)
         elif kind == "upsample" and max(spatial) < 10:
             x = build.relu(conv(build.upsample(x, draw(st.integers(2, 3)))))
         elif kind == "up-linear" and max(spatial) < 10:

@@ -17,7 +17,9 @@ from snncc.network_text import network_text
 from snncc.passes import BUILTIN
 from snncc.pipeline import Context, parse_pipeline, run_pipeline
 from snncc.plugins import registry
+from snncc.runtime.calibration import Simulator
 from snncc.runtime.host import run_graph
+from snncc.runtime.reference import ReferenceEngine
 from snncc.text import graph_text
 from snncc.verify import verify_graph
 from tests.onnx_models import model
@@ -51,7 +53,7 @@ def calibrated(graph: Graph) -> Context:
          for name in graph.inputs}
         for k in (7, 11)
     ]
-    return Context(samples=lambda: iter(ramps), evaluate=run_graph)
+    return Context(lambda: iter(ramps), run_graph, Simulator(ReferenceEngine))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

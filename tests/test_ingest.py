@@ -98,6 +98,33 @@ GOOD: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         "ConvTranspose",
     ),
+    "transposed conv with an odd or too large output_shape": (
+        f"agraph ({X}, float[4,2,3,3] w) => (float y, float z) "
+        "{ y = ConvTranspose <strides=[2,2], output_shape=[16,18]> (x, w) "
+        '  z = ConvTranspose <strides=[2,2], output_shape=[15,14], auto_pad="SAME_LOWER"> (x, w) }',
+        {},
+        "ConvTranspose ConvTranspose",
+    ),
+    "pools whose last window ceil_mode drops": (
+        '<ir_version: 10, opset_import: ["": 22]>\n'
+        f"agraph ({X}) => (float y) "
+        "{ a = MaxPool <kernel_shape=[2,2], strides=[3,3], pads=[1,1,0,0], ceil_mode=1> (x)"
+        "  y = AveragePool <kernel_shape=[1,1], strides=[3,3], ceil_mode=1> (a) }",
+        {},
+        "MaxPool AveragePool",
+    ),
+    "the same in an old opset": (
+        '<ir_version: 10, opset_import: ["": 11]>\n'
+        f"agraph ({X}) => (float y) {{ a = MaxPool <kernel_shape=[2,2], strides=[3,3], pads=[1,1,0,0], ceil_mode=1> (x)"
+        "  y = GlobalAveragePool (a) }",
+        {},
+        "MaxPool GlobalAveragePool",
+    ),
+    "a fixed batch": (
+        "agraph (float[2,4,3] x, float[3] w) => (float y) { a = Add (x, w)  y = Flatten <axis=2> (a) }",
+        {},
+        "Add Reshape",
+    ),
     "resize by sizes": (
         f'agraph ({X}, int64[4] s) => (float y) {{ y = Resize <mode="nearest"> (x, , , s) }}',
         {"s": [1, 4, 16, 24]},
@@ -154,14 +181,31 @@ def test_good(name: str) -> None:
 @pytest.mark.parametrize("kind", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 def test_auto_pad(kind: str, size: int) -> None:
     proto = model(
-        f"agraph (float[1,2,{size},{size}] x, float[2,1,3,4] w, float[2,2,2,2] u) => (float y, float z) "
+        f"agraph (float[1,2,{size},{size}] x, float[2,1,3,4] w, float[2,2,2,2] u, float[2,2,3,3] t) "
+        "=> (float y, float z, float s) "
         f'{{ a = Conv <auto_pad="{kind}", strides=[2,2], group=2> (x, w) '
         f'  y = MaxPool <auto_pad="{kind}", kernel_shape=[2,2]> (a) '
-        f'  z = ConvTranspose <auto_pad="{kind}", strides=[2,2]> (x, u) }}'
+        f'  z = ConvTranspose <auto_pad="{kind}", strides=[2,2]> (x, u) '
+        f'  s = ConvTranspose <auto_pad="{kind}", strides=[2,2]> (x, t) }}'
     )
     graph = ingest(proto)
     check(proto, graph, feeds(proto))
     assert {node.attrs["auto_pad"] for node in graph.nodes} == {"NOTSET"}
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_group_normalisation_of_opset_21(groups: int) -> None:
+    proto = model(
+        f'<ir_version: 10, opset_import: ["": 21]> agraph ({X}, float[4] g, float[4] b) => (float y) '
+        "{ a = InstanceNormalization <epsilon=0.1> (x, g, b)  y = InstanceNormalization (a, b, g) }"
+    )
+    for node in proto.graph.node:  # for whose output onnx infers no type
+        node.op_type = "GroupNormalization"
+        node.attribute.append(helper.make_attribute("num_groups", groups))
+    graph = ingest(proto)
+    check(proto, graph, feeds(proto))
+    wanted = ["Reshape", "InstanceNormalization", "Reshape", "Mul", "Add", "Reshape"]
+    assert [node.op for node in graph.nodes] == 2 * wanted
 
 
 def test_attributes_are_resolved() -> None:
@@ -290,9 +334,21 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "output never made": (lambda: text("z = Relu (x)"), r"\S"),
     "output shape is a lie": (lambda: text("y = Flatten (x)"), "shapes"),
     "constant output": (lambda: text("c = Constant <value_float=1.0> ()  y = Identity (c)"), r"\S"),
-    "batch of 2": (lambda: model("agraph (float[2,1,4,4] x) => (float y) { y = Relu (x) }"), "batch"),
     "empty input": (lambda: model("agraph (float[1,0,4,4] x) => (float y) { y = Relu (x) }"), "dimension 1"),
     "half precision": (lambda: model("agraph (float16[1,4] x) => (float16 y) { y = Relu (x) }"), "float32"),
+    "a pool of which ceil_mode drops a window on one axis": (
+        lambda: model(
+            "agraph (float[1,1,2,3] x) => (float y) "
+            "{ a = MaxPool <kernel_shape=[1,2], strides=[2,2], ceil_mode=1> (x)  y = GlobalAveragePool (a) }"
+        ),
+        "beyond the input",
+    ),
+    "an output_shape out of reach": (
+        lambda: model(
+            f"agraph ({X}, float[4,2,3,3] w) => (float y) {{ y = ConvTranspose <output_shape=[12,12]> (x, w) }}"
+        ),
+        "out of reach",
+    ),
     "shape depends on data": (lambda: model(f"agraph ({X}) => (int64 y) {{ y = NonZero (x) }}"), "depends on the data"),
     "huge constant": (
         lambda: model(

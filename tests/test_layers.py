@@ -13,7 +13,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"snncc": "snncc", "snncc.passes": "passes", "snncc.runtime": "runtime", "snncc.trainer": "trainer"}
 FACADE = {"snncc", "snncc.__main__", "snncc.api"}
-MAX_LINES, MAX_CODE_IN_ALL = 400, 8500
+MAX_LINES, MAX_CODE_IN_ALL = 400, 10_500
 
 CORE = {"numpy", "onnx", "networkx"}
 RUNTIME = CORE | {"numba", "llvmlite", "onnxruntime"}

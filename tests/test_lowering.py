@@ -72,6 +72,13 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
         IMAGE, "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[2,1], strides=[2,3],"
         " ceil_mode=1>(r)", "float y", {}, 0,
     ),
+    "max pooling whose last window ceil_mode drops": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) t = MaxPool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>"
+        "(r) y = GlobalAveragePool(t)", "float y", {}, 0,
+    ),
+    "a pooled input as output": (
+        IMAGE, "z = MaxPool<kernel_shape=[2,2]>(x) c = Conv(x, w) y = Relu(c)", "float y, float z", {}, -1,
+    ),
     "a slice of channels after upsampling": (
         f"{PRUNE}, int64[3] a, int64[3] b, int64[3] k",
         f"c = Conv(x, w) r = Relu(c) q = {UP}(r, , s) t = Slice(q, a, b, k) d = Conv(t, u) y = Relu(d)",
@@ -115,6 +122,74 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
         "float[6] x, int64[2] s, float[3,6] w", "t = Reshape(x, s) c = Gemm<transB=1>(t, w) y = Relu(c)", "float y",
         {"s": [1, 6]}, -1,
     ),
+    "linear resizing of spikes": (
+        f"{IMAGE}, float[4] s",
+        'c = Conv(x, w) r = Relu(c) k = Resize<mode="linear">(r, , s) d = Conv(k, u) y = Relu(d)', "float y",
+        {"s": [1, 1, 2, 2]}, 0,
+    ),
+    "linear resizing of a sum, read out": (
+        f"{IMAGE}, int64[4] s, float[2] b",
+        'c = Conv(x, w, b) k = Resize<mode="linear", coordinate_transformation_mode="align_corners">(c, , , s)'
+        " d = Conv(x, w) z = Add(k, d) y = Relu(z)",
+        "float y, float z", {"s": [1, 2, 4, 4]}, -1,
+    ),
+    "a resized sum with a convolution": (
+        f"{IMAGE}, float[4] s, float[2,1,1,1] v",
+        'c = Conv(x, w) r = Relu(c) k = Resize<mode="linear">(r, , s) d = Conv(x, v)'
+        ' q = Resize<mode="cubic">(r, , s) a = Sub(k, q) e = MaxPool<kernel_shape=[2,2]>(a) y = Relu(e)',
+        "float y", {"s": [1, 1, 2, 2]}, -1,
+    ),
+    "a resized input beside spikes": (
+        f"{IMAGE}, int64[4] s, float[2,3,3,3] q",
+        'p = MaxPool<kernel_shape=[3,3]>(x) c = Conv(x, w) r = Relu(c) t = Concat<axis=1>(p, r)'
+        ' k = Resize<mode="linear">(t, , , s) d = Conv(k, q) y = Relu(d)', "float y", {"s": [1, 3, 6, 5]}, -1,
+    ),
+    "a linearly resized input": (
+        f"{IMAGE}, float[4] s", 'k = Resize<mode="linear">(x, , s) c = Conv(k, w) y = Relu(c)', "float y",
+        {"s": [1, 1, 1.5, 2]}, -1,
+    ),
+    "nearest resizing by any factor": (
+        f"{IMAGE}, int64[4] s", 'c = Conv(x, w) r = Relu(c) k = Resize<mode="nearest">(r, , , s) d = Conv(k, u)'
+        " y = Relu(d)", "float y", {"s": [1, 2, 7, 3]}, 0,
+    ),
+    "padding by reflection, then by the edge": (
+        f"{IMAGE}, int64[8] a, int64[4] b, int64[2] k",
+        'c = Conv(x, w) r = Relu(c) p = Pad<mode="reflect">(r, a) d = Conv(p, u) s = Relu(d)'
+        ' q = Pad<mode="edge">(s, b, , k) e = Conv(q, u) f = Pad<mode="wrap">(e, a) y = MaxPool<kernel_shape=[2,3]>(f)',
+        "float y", {"a": [0, 0, 1, 2, 0, 0, 3, 1], "b": [0, 2, 1, 1], "k": [2, 3]}, 0,
+    ),
+    "a slice of channels of a reflection": (
+        f"{PRUNE}, int64[8] p, int64[1] a, int64[1] b",
+        'c = Conv(x, w) r = Relu(c) q = Pad<mode="reflect">(r, p) t = Slice(q, a, b, a) d = Conv(t, u) y = Relu(d)',
+        "float y", {"p": [0, 0, 1, 1, 0, 0, 1, 1], "a": [1], "b": [3]}, 0,
+    ),
+    "a slice of channels of a resized sum": (
+        f"{PRUNE}, int64[1] a, int64[1] b",
+        'c = Conv(x, w) r = Relu(c) q = Resize<mode="linear">(r, , s) t = Slice(q, a, b, a) d = Conv(t, u) y = Relu(d)',
+        "float y", {"s": [1, 1, 2, 2], "a": [1], "b": [3]}, 0,
+    ),
+    "a reflection, flattened": (
+        "float[1,1,4,4] x, float[2,1,3,3] w, int64[8] p, float[3,24] g",
+        'c = Conv(x, w) r = Relu(c) q = Pad<mode="reflect">(r, p) f = Flatten(q) d = Gemm<transB=1>(f, g) y = Relu(d)',
+        "float y", {"p": [0, 0, 1, 0, 0, 0, 1, 1]}, 0,
+    ),
+    "average pooling that leaves its padding out": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[3,2], pads=[1,1,1,0]>(r) d = Conv(p, u)"
+        " y = Relu(d)", "float y", {}, 0,
+    ),
+    "average pooling of the input with ceil_mode": (
+        IMAGE, "p = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(x) c = Conv(p, w)"
+        " r = Relu(c) y = AveragePool<kernel_shape=[1,1], strides=[2,2], ceil_mode=1>(r)", "float y", {}, -1,
+    ),
+    "max pooling of the input beside spikes": (
+        f"{IMAGE}, float[1,1,6,6] x2, float[2,3,3,3] q",
+        "c = Conv<pads=[1,1,1,1]>(x, w) r = Relu(c) t = Concat<axis=1>(x2, r)"
+        " p = MaxPool<kernel_shape=[2,2]>(t) d = Conv(p, q) y = Relu(d)", "float y", {}, -1,
+    ),
+    "overlapping max pooling with padding and ceil_mode": (
+        IMAGE, "c = Conv(x, w) r = Relu(c) p = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1],"
+        " ceil_mode=1>(r) d = Conv(p, u) y = Relu(d)", "float y", {"u": np.ones(36)}, 0,
+    ),
     "dead channels": (
         f"{IMAGE}, float[2] b", "c = Conv(x, w, b) r = Relu(c) d = Conv(r, u, b) y = Relu(d)", "float y",
         {"b": [-100, 0.1]}, 0,
@@ -132,10 +207,10 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
 }
 
 REFUSED = {
-    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], pads=[1,1,1,1], ceil_mode=1>(r)",
+    "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[5,5], pads=[1,1,1,1]>(r)",
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
     "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
-    "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[2,2], pads=[1,1,1,1]>(r) y = Relu(p)",
+    "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[1,1], pads=[1,1,1,1]>(r) y = Relu(p)",
     "c = Conv(x, w) a, b = Split<axis=1, num_outputs=2>(c) y = Relu(a)",
 }
 
@@ -178,10 +253,16 @@ def test_what_has_no_exact_counterpart_is_refused_by_name(body: str) -> None:
     assert refusal.value.node and refusal.value.remedy
 
 
+def test_a_fixed_batch_is_refused() -> None:
+    graph = ingest(model("a (float[2,1,4,4] x, float[1,1,3,3] w) => (float y) { c = Conv(x, w) y = Relu(c) }"))
+    with pytest.raises(UnsupportedError, match="fixed batch of 2\n  node: input x\n  remedy: "):
+        run_pipeline(graph, [*graph_passes(), Lower()], Context())
+
+
 def test_an_unsupported_activation_before_the_last_layer_is_refused() -> None:
     text = """a (float[1,1,6,6] x, float[4,1,3,3] w, float[2,4,1,1] u) => (float y) {
-        c = Conv(x, w) l = LeakyRelu(c) y = Conv(l, u) }"""
-    with pytest.raises(UnsupportedError, match="LeakyRelu"):
+        c = Conv(x, w) l = Elu(c) y = Conv(l, u) }"""
+    with pytest.raises(UnsupportedError, match="Elu"):
         run_pipeline(ingest(model(text)), [*graph_passes(), Lower()], Context())
 
 

@@ -17,6 +17,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from snncc.encoders import KINDS as ENCODERS
+from snncc.encoders import SpikeTrain
 from snncc.errors import FormatError
 from snncc.graph import Array
 from snncc.network import Network
@@ -25,6 +26,7 @@ from snncc.network_text import network_text
 from snncc.neurons import KINDS as NEURONS
 from snncc.neurons import Readout, Rectifier
 from snncc.onnx_file import read, to_model, write
+from snncc.onnx_file.facts import FORMAT
 from snncc.runtime.host import run_graph
 from snncc.runtime.onnx_engine import OnnxEngine
 from snncc.runtime.reference import ReferenceEngine
@@ -37,9 +39,13 @@ every = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 
 
 def values_of(network: Network, seed: int = 0) -> dict[str, Array]:
-    """One sample for every encoder, on a grid of 1/64, some of it out of range."""
+    """One sample for every encoder, on a grid of 1/64, some of it out of range; or a spike train."""
     draw = np.random.default_rng(seed)
-    return {p.name: (draw.integers(-9, 73, p.shape) / 64).astype(np.float32) for p in network.encoders}
+    values = {p.name: (draw.integers(-9, 73, p.shape) / 64).astype(np.float32) for p in network.encoders}
+    for population in network.encoders:
+        if isinstance(population.kind, SpikeTrain):
+            values[population.name] = draw.integers(-1, 2, (STEPS, *population.shape)).astype(np.float32)
+    return values
 
 
 def session(model: onnx.ModelProto, level: str) -> onnxruntime.InferenceSession:
@@ -114,6 +120,9 @@ def test_the_file_itself_runs_from_input_to_output(network: Network) -> None:
     model = to_model(network)
     draw = np.random.default_rng(3)
     feeds = {name: (draw.integers(-9, 73, shape) / 64).astype(np.float32) for name, shape in network.inputs.items()}
+    for name, shape in network.input_shapes.items():
+        if shape[0] == 0:
+            feeds[name] = draw.integers(-1, 2, (STEPS, *shape[1:])).astype(np.float32)
     steps = next(i for i in model.graph.node if i.op_type == "Readout").input[-1]
     results = [
         session(model, level).run(None, {**feeds, **extra})
@@ -133,7 +142,10 @@ def by_hand(network: Network, feeds: Mapping[str, Array]) -> dict[str, Array]:
     found = dict(feeds)
     if network.prologue is not None:
         found |= run_graph(network.prologue, found, network.prologue.outputs)
-    trace: Trace = ReferenceEngine(network).run({p.name: found[p.value][0] for p in network.encoders}, STEPS)
+    trace: Trace = ReferenceEngine(network).run(
+        {p.name: found[p.value] if isinstance(p.kind, SpikeTrain) else found[p.value][0] for p in network.encoders},
+        STEPS,
+    )
     for population in network.readouts:
         assert isinstance(population.kind, Readout)
         found[population.value] = population.kind.value(trace.potentials[population.name], STEPS)[None]
@@ -165,7 +177,7 @@ def changed(model: onnx.ModelProto, how: str) -> None:
     elif how == "meta":
         props.value = props.value.replace('"t_max":1000', '"t_max": 1000')
     elif how == "format":
-        props.value = props.value.replace('"format":1', '"format":99')
+        props.value = props.value.replace(f'"format":{FORMAT}', '"format":99')
     elif how == "json":
         props.value = "[" * 100_000
     elif how == "huge":

@@ -1,4 +1,4 @@
-"""What one spike stands for: lambda per channel from the teacher's activations on calibration data."""
+"""What one spike stands for: lambda from the teacher's activations on calibration data."""
 
 from __future__ import annotations
 
@@ -6,139 +6,168 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import networkx
 import numpy as np
 
-from snncc.errors import DataError, OptionError
+from snncc.errors import DataError, OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population
-from snncc.neurons import Linear, Readout, Rectifier
+from snncc.passes.network.histograms import BINS, QUANTILES, least_squares, percentile
 from snncc.pipeline import Context, Level
 from snncc.synapses.routing import apply_all
 
-BINS = 4096
-QUANTILES = (*map(float, range(0, 90, 5)), *map(float, range(90, 100)), 99.5, 99.7, 99.9, 99.95, 99.99, 100.0)
+METHODS, SCOPES = ("percentile", "max", "mse"), ("layer", "channel", "connection")
+
+
+def lowered(network: Network) -> None:
+    """Raises PassError where the pass `neurons` ran already."""
+    if "precision" in network.meta:
+        raise PassError("weights are in units of lambda already", remedy="change lambda before the pass `neurons`")
 
 
 @dataclass(frozen=True)
 class Calibrate:
-    """sets lambda, the activation that one spike stands for: a percentile or the maximum, per channel or layer
+    """sets lambda, the activation that one spike stands for: percentile, max or mse, per layer, channel or connection
 
-    Two streaming passes over the data: maxima first, then histograms of BINS bins a channel, so memory does not grow
-    with the data. Percentiles are over all positions, zeros included (Rueckauer et al., 2017).
+    percentile: over all positions, or with zeros=false over those above zero. mse: the lambda whose `levels` steps lie
+    closest to the activations (0: as many as the network has time steps). Signed values count by magnitude.
+    per=connection: one lambda a population; per=layer: one for all populations that some population reads together.
+    Two streaming passes over the data: maxima first, then histograms of BINS bins, so memory does not grow with it.
     """
 
     method: str = "percentile"
     q: float = 99.9
     per: str = "channel"
+    zeros: bool = True
+    levels: int = 0
 
     name: ClassVar[str] = "calibrate"
     level: ClassVar[Level] = "network"
-    requires: ClassVar[tuple[Callable[[Network], None], ...]] = ()
+    requires: ClassVar[tuple[Callable[[Network], None], ...]] = (lowered,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def __post_init__(self) -> None:
-        methods, scopes = ("percentile", "max"), ("layer", "channel")
-        for key, value, known in (("method", self.method, methods), ("per", self.per, scopes)):
+        for key, value, known in (("method", self.method, METHODS), ("per", self.per, SCOPES)):
             if value not in known:
                 raise OptionError(f"calibrate: {key}={value!r} is unknown", remedy=f"one of {', '.join(known)}")
         if not 0 < self.q <= 100:
             raise OptionError(f"calibrate: q={self.q} is not a percentile", remedy="0 < q <= 100")
+        if self.levels < 0:
+            raise OptionError(f"calibrate: levels={self.levels}", remedy="1 or more; 0: the network's time steps")
 
     def run(self, network: Network, context: Context) -> Network:
-        watched = {p.name: p for p in network.populations if isinstance(p.kind, Rectifier | Linear) or p.is_encoder}
-        top, low, samples = _maxima(watched, context)
-        histograms = _histograms(watched, top, samples, context) if self.method == "percentile" else {}
-        units: dict[str, Array] = {}
-        quantiles: dict[str, Any] = {}
-        for population in network.populations:
-            name = population.name
-            if population.is_encoder or isinstance(population.kind, Readout):
-                units[name] = np.ones(population.channels)
-            elif name in watched:
-                units[name] = self._unit(top[name], histograms.get(name))
-                if name in histograms:
-                    quantiles[name] = _curve(histograms[name], top[name])
-            else:
-                units[name] = inherited_unit(network, population, units)
-        ranges = {p.name: [float(low[p.name].min()), float(top[p.name].max())] for p in network.encoders}
-        changed = {p.name: replace(p, unit=units[p.name]) for p in network.populations}
-        facts = {"samples": samples, "at": list(QUANTILES), "quantiles": quantiles, "ranges": ranges}
-        return network.with_populations(changed).with_meta(calibration=facts)
+        neurons = [p for p in network.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
+        top, low, samples = _extremes([*network.encoders, *neurons], context)
+        rows, limit = _rows(network, neurons, self.per, top)
+        unit, quantiles = limit, {}
+        if self.method != "max":
+            histogram = _histograms(neurons, rows, limit, samples, context, self.zeros or self.method == "mse")
+            unit = self._units(histogram, limit, context)
+            curves = np.stack([percentile(histogram, limit, q) for q in QUANTILES], 1)
+            quantiles = {n: [[float(f"{v:.5g}") for v in curves[r]] for r in dict.fromkeys(rows[n])] for n in rows}
+        fired = [top[p.name] > 0 for p in neurons]
+        facts = {
+            "samples": samples,
+            "channels": sum(len(f) for f in fired),
+            "silent": int(sum(len(f) - f.sum() for f in fired)),
+            "at": list(QUANTILES),
+            "quantiles": quantiles,
+            "ranges": {p.name: [float(low[p.name].min()), float(top[p.name].max())] for p in network.encoders},
+        }
+        return with_units(network, {n: unit[r] for n, r in rows.items()}).with_meta(calibration=facts)
 
-    def _unit(self, top: Array, histogram: Array | None) -> Array:
-        """lambda [C] from maxima [C] and histograms [C, BINS] over [0, max of the layer]."""
-        if self.per == "layer":
-            top = np.full_like(top, top.max())
-            if histogram is not None:
-                histogram = np.broadcast_to(histogram.sum(0), histogram.shape)
-        if histogram is None:
-            return top
-        found = _percentile(histogram, float(top.max()), self.q)
-        # a channel that is zero at more than q percent of all positions still has to carry its maximum
-        return np.where(found > 0, np.minimum(found, top), top)
+    def _units(self, histogram: Array, limit: Array, context: Context) -> Array:
+        """lambda of each row."""
+        if self.method == "mse":
+            return least_squares(histogram, limit, self.levels or context.timesteps)
+        found = percentile(histogram, limit, self.q)
+        # what is zero at more than q percent of all positions still has to carry its maximum
+        return np.where(found > 0, found, limit)
+
+
+def with_units(network: Network, units: dict[str, Array]) -> Network:
+    """The network with these lambdas, none above the ceiling of its population. Encoders and readouts stand for the
+    values themselves."""
+    found: dict[str, Array] = {}
+    for population in network.populations:
+        name = population.name
+        if population.is_encoder or population.is_readout:
+            found[name] = np.ones(population.channels)
+        elif population.is_gate:
+            found[name] = inherited_unit(network, population, found)
+        else:
+            found[name] = np.minimum(units[name], getattr(population.kind, "ceiling", np.inf))
+    return network.with_populations({p.name: replace(p, unit=found[p.name]) for p in network.populations})
 
 
 def _values(
-    watched: dict[str, Population], context: Context, label: str, total: int | None
-) -> Iterator[tuple[str, Array]]:
-    """(population, activations [C, positions]) sample after sample; |x| where a relay carries both signs."""
+    watched: list[Population], context: Context, label: str, total: int | None
+) -> Iterator[tuple[Population, Array]]:
+    """(population, activations [C, positions]) sample after sample; of neurons their magnitude."""
     count = 0
     for count, feeds in enumerate(context.stream("calibrate"), 1):
-        wanted = sorted({p.watched[0] for p in watched.values()} - set(feeds))
-        found = {**feeds, **(context.activations(feeds, wanted) if wanted else {})}
-        for name, population in watched.items():
-            value, channels = population.watched
-            x = np.asarray(found[value][0][channels], np.float64).reshape(population.channels, -1)
-            yield name, np.abs(x) if isinstance(population.kind, Linear) else x
+        found = context.values(feeds, watched)
+        for population in watched:
+            x = found[population.name].astype(np.float64).reshape(population.channels, -1)
+            yield population, x if population.is_encoder else np.abs(x)
         context.progress(label, count, total)
     if not count:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
 
 
-def _maxima(watched: dict[str, Population], context: Context) -> tuple[dict[str, Array], dict[str, Array], int]:
+def _extremes(watched: list[Population], context: Context) -> tuple[dict[str, Array], dict[str, Array], int]:
+    """Largest and smallest value of each channel, by population, and the number of samples."""
     top: dict[str, Array] = {}
     low: dict[str, Array] = {}
-    first, samples = next(iter(watched)), 0
-    for name, x in _values(watched, context, "calibrate: maxima", None):
-        samples += name == first
-        most, least = x.max(1), x.min(1)
+    samples = 0
+    for population, x in _values(watched, context, "calibrate: maxima", None):
+        name, most, least = population.name, x.max(1), x.min(1)
+        samples += population is watched[0]
         top[name] = np.maximum(top.get(name, most), most)
         low[name] = np.minimum(low.get(name, least), least)
-    return {n: t if watched[n].is_encoder else np.maximum(t, 0) for n, t in top.items()}, low, samples
+    for population in watched:
+        if population.is_encoder and not (top[population.name].any() or low[population.name].any()):
+            raise DataError(
+                "the calibration data is zero everywhere", node=f"input {population.value}",
+                remedy="give data like those the network will see, preprocessed alike",
+            )
+    return top, low, samples
+
+
+def _rows(
+    network: Network, neurons: list[Population], per: str, top: dict[str, Array]
+) -> tuple[dict[str, Array], Array]:
+    """Population -> the row of each channel [C]; channels of one row share a lambda. And the maximum of each row."""
+    if per == "channel":
+        starts = np.cumsum([0, *(p.channels for p in neurons)])
+        rows = {p.name: np.arange(a, a + p.channels) for p, a in zip(neurons, starts, strict=False)}
+    else:
+        shared = networkx.Graph()
+        shared.add_nodes_from(p.name for p in neurons)
+        for population in network.populations if per == "layer" else ():
+            read = [j.pre for j in network.incoming(population) if not network[j.pre].is_encoder]
+            networkx.add_path(shared, [*read, population.name] if population.is_gate else read)
+        place = {name: k for k, names in enumerate(networkx.connected_components(shared)) for name in names}
+        rows = {p.name: np.full(p.channels, place[p.name]) for p in neurons}
+    limit = np.zeros(max((int(r.max()) + 1 for r in rows.values()), default=0))
+    for name, row in rows.items():
+        np.maximum.at(limit, row, top[name])
+    return rows, limit
 
 
 def _histograms(
-    watched: dict[str, Population], top: dict[str, Array], samples: int, context: Context
-) -> dict[str, Array]:
-    """int64 [C, BINS] over [0, max of the layer], per population that is no encoder."""
-    neurons = {n: p for n, p in watched.items() if not p.is_encoder}
-    histograms = {n: np.zeros((p.channels, BINS), np.int64) for n, p in neurons.items()}
-    for name, x in _values(neurons, context, "calibrate: histograms", samples):
-        limit = float(top[name].max())
-        if limit <= 0:
-            continue
-        bins = np.minimum((x * (BINS / limit)).astype(np.int64), BINS - 1).clip(0)
-        rows = np.arange(len(x))[:, None] * BINS
-        histograms[name] += np.bincount((bins + rows).ravel(), minlength=len(x) * BINS).reshape(len(x), BINS)
-    return histograms
-
-
-def _percentile(histogram: Array, limit: float, q: float) -> Array:
-    """[C]: the q-th percentile, linear within its bin; 0 if it falls into the bin of zeros."""
-    total = histogram.sum(1)
-    wanted = total * (q / 100)
-    running = np.cumsum(histogram, axis=1)
-    k = np.minimum((running < wanted[:, None]).sum(1), BINS - 1)
-    rows = np.arange(len(k))
-    inside = histogram[rows, k]
-    part = np.where(inside > 0, (wanted - (running[rows, k] - inside)) / np.maximum(inside, 1), 1.0)
-    return np.where(k > 0, (k + part) * (limit / BINS), 0.0)
-
-
-def _curve(histogram: Array, top: Array) -> list[list[float]]:
-    limit = float(top.max())
-    columns = [np.minimum(_percentile(histogram, limit, q), top) for q in QUANTILES]
-    return [[float(f"{v:.5g}") for v in row] for row in np.stack(columns, 1)]
+    neurons: list[Population], rows: dict[str, Array], limit: Array, samples: int, context: Context, zeros: bool
+) -> Array:
+    """int64 [R, BINS] over [0, limit] of each row, with or without the zeros."""
+    histogram = np.zeros((len(limit), BINS), np.int64)
+    scale = BINS / np.where(limit > 0, limit, 1.0)
+    for population, x in _values(neurons, context, "calibrate: histograms", samples):
+        row = rows[population.name][:, None]
+        first, last = int(row.min()), int(row.max()) + 1
+        place = (row - first) * BINS + np.minimum((x * scale[row]).astype(np.int64), BINS - 1)
+        counts = np.bincount((place if zeros else place[x > 0]).ravel(), minlength=(last - first) * BINS)
+        histogram[first:last] += counts.reshape(-1, BINS)
+    return histogram
 
 
 def inherited_unit(network: Network, population: Population, units: dict[str, Array]) -> Array:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
 
-from snncc.encoders import Constant, Encoder, Poisson
+from snncc.encoders import Constant, Encoder, Poisson, SignedPoisson, SpikeTrain
 from snncc.errors import OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
-from snncc.neurons import IntegrateFire, Linear, MaxGate, Neuron, Readout, Rectifier, Signed
-from snncc.passes.network.calibrate import routed_unit
+from snncc.neurons import LeakyRectifier, Linear, MaxGate, Readout, Rectifier
+from snncc.passes.network.calibrate import inherited_unit, routed_unit
+from snncc.passes.network.choose import Choice, choice
 from snncc.pipeline import Context, Level
+
+ENCODERS = ("constant", "poisson", "spikes")
+RADIX_STEPS = 24  # 2^T - 1 levels that float32 still tells apart
 
 
 def calibrated(network: Network) -> None:
@@ -26,15 +31,22 @@ def calibrated(network: Network) -> None:
 
 @dataclass(frozen=True)
 class Neurons:
-    """gives every population its neuron (kind=if or signed), every input its encoder (constant or poisson)
+    """gives every population its neuron and every input its encoder
 
-    A rectifier becomes an integrate-and-fire neuron or a signed one with memory; a relay is always signed and free.
-    With w' = w * lambda_pre / lambda_post and b' = b / lambda_post every threshold is 1 (Diehl et al., 2015); the
-    membrane starts at half the threshold.
+    A rectifier becomes a neuron of `kind`; a relay or a leaky rectifier one of that kind that can also carry negative
+    values. With w' = w * lambda_pre / lambda_post and b' = b / lambda_post every threshold is 1 (Diehl et al., 2015);
+    the membrane starts at half the threshold. A multi-threshold spike of k levels says up to 2^k - 1: its unit is
+    lambda / (2^k - 1).
+
+    Args:
+        kind: see choose.py. layers: exceptions by name of population, `pattern:kind;pattern:kind` (`*` matches all).
+        encoder: constant, poisson (with a sign where the input has negative values) or spikes (the input is a spike
+            train, [T, C, *spatial], whose mean over T the teacher would see).
     """
 
     kind: str = "signed"
     encoder: str = "constant"
+    layers: str = ""
 
     name: ClassVar[str] = "neurons"
     level: ClassVar[Level] = "network"
@@ -42,55 +54,66 @@ class Neurons:
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def __post_init__(self) -> None:
-        for key, value, known in (
-            ("kind", self.kind, ("if", "signed")),
-            ("encoder", self.encoder, ("constant", "poisson")),
-        ):
-            if value not in known:
-                raise OptionError(f"neurons: {key}={value!r} is unknown", remedy=f"one of {', '.join(known)}")
+        if self.encoder not in ENCODERS:
+            raise OptionError(f"neurons: encoder={self.encoder!r} is unknown", remedy=f"one of {', '.join(ENCODERS)}")
+        bases = {found.base for found in (choice(self.kind), *(c for _, c in self._exceptions()))}
+        if len(bases) > 1:
+            raise OptionError("neurons: a network speaks one code", remedy="radix everywhere, or nowhere")
+        if bases == {2} and self.encoder != "constant":
+            raise OptionError("neurons: such spikes are no digits of a radix code", remedy="encoder=constant")
+
+    def _exceptions(self) -> list[tuple[str, Choice]]:
+        items = [item.strip().partition(":") for item in self.layers.split(";") if item.strip()]
+        return [(pattern, choice(text)) for pattern, _, text in items]
+
+    def _choice(self, population: Population) -> Choice:
+        found = (c for pattern, c in self._exceptions() if fnmatchcase(population.name, pattern))
+        return next(found, choice(self.kind))
 
     def run(self, network: Network, context: Context) -> Network:
-        populations = {p.name: self._population(p, network) for p in network.populations}
+        names = [p.name for p in network.populations if isinstance(p.kind, Rectifier | LeakyRectifier | Linear)]
+        for pattern, _ in self._exceptions():
+            if not any(fnmatchcase(name, pattern) for name in names):
+                known = ", ".join(names)
+                raise OptionError(f"neurons: no population is called {pattern!r}", remedy=f"there are {known}")
+        populations: dict[str, Population] = {}
+        units: dict[str, Array] = {}
+        for population in network.populations:
+            made = self._encoder(population, network) if population.is_encoder else self._population(population)
+            if population.is_gate:
+                made = replace(made, unit=inherited_unit(network, population, units))
+            assert made.unit is not None
+            populations[population.name], units[population.name] = made, made.unit
         projections = {j: _normalised(network, j, populations) for j in network.projections}
         changed = network.with_populations(populations).with_projections(projections)
-        return changed.with_meta(precision="float32")
+        limit = {"t_max": RADIX_STEPS} if changed.base == 2 else {}
+        return changed.with_meta(precision="float32", **limit)
 
-    def _population(self, population: Population, network: Network) -> Population:
-        unit = population.unit
+    def _population(self, population: Population) -> Population:
+        chosen, unit = self._choice(population), population.unit
         assert unit is not None
-        if population.is_encoder:
-            encoder, step = self._encoder(population, network)
-            return replace(population, kind=encoder, unit=np.full(population.channels, step))
+        match population.kind:
+            case Rectifier() | LeakyRectifier() | Linear() as ideal:
+                kind, unit = chosen.neuron(ideal, population.channels), unit / chosen.most
+            case MaxGate() | Readout() as kept:
+                kind = replace(kept, base=choice(self.kind).base)
+            case other:
+                raise PassError(f"{other.op} is a neuron already", node=population.name)
         bias = population.bias
         if bias is not None:
             scale = _inverse(unit).reshape(-1, *(1,) * (bias.ndim - 1))
             bias = (bias * scale).astype(np.float32)
-        return replace(population, kind=self._neuron(population), bias=bias)
+        return replace(population, kind=kind, bias=bias, unit=unit)
 
-    def _encoder(self, population: Population, network: Network) -> tuple[Encoder, float]:
-        if self.encoder == "constant":
-            return Constant(), 1.0
+    def _encoder(self, population: Population, network: Network) -> Population:
         low, high = network.meta["calibration"]["ranges"][population.name]
-        if low < 0:
-            raise OptionError(
-                f"a Poisson encoder cannot carry negative values (calibration minimum {low:g})",
-                node=population.name, remedy="use --encoder constant",
-            )
-        top = max(high, 1.0)
-        return Poisson(top), top
-
-    def _neuron(self, population: Population) -> Neuron:
-        theta = np.ones(population.channels, np.float32)
-        match population.kind:
-            case Rectifier() if self.kind == "if":
-                return IntegrateFire(theta, theta / 2)
-            case Rectifier():
-                return Signed(theta, theta / 2, memory=True)
-            case Linear():
-                return Signed(theta, theta / 2, memory=False)
-            case MaxGate() | Readout() as kept:
-                return kept
-        raise PassError(f"{type(population.kind).__name__} is a neuron already", node=population.name)
+        encoder: Encoder
+        if self.encoder == "poisson":
+            top = max(high, -low, 1.0)
+            encoder, step = (Poisson(top) if low >= 0 else SignedPoisson(top)), top
+        else:
+            encoder, step = (Constant() if self.encoder == "constant" else SpikeTrain(low < 0)), 1.0
+        return replace(population, kind=encoder, unit=np.full(population.channels, step))
 
 
 def _inverse(unit: Array) -> Array:

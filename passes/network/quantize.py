@@ -12,9 +12,12 @@ from snncc.encoders import Constant
 from snncc.errors import OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
-from snncc.neurons import IntegrateFire, Neuron, Readout, Signed
+from snncc.neurons import Leaky, Neuron, Readout
+from snncc.neurons.base import per_channel
+from snncc.neurons.leaky import DIVISOR
+from snncc.passes.network.neurons import RADIX_STEPS
 from snncc.pipeline import Context, Level
-from snncc.synapses import Diagonal
+from snncc.synapses import Diagonal, Resample
 
 EXACT = 1 << 24  # float32 sums of integers below this are exact in any order
 MEMBRANE = 1 << 31
@@ -22,7 +25,9 @@ MAX_THETA = 1 << 20
 MIN_THETA = 256
 FREE_THETA = 1 << 12  # for rows that no spike weight ties down
 DIAGONAL = (1 << 15) - 1
+RESAMPLED = 1 << 6  # least weight of a resampled spike, whose fixed factors are large
 MAX_STEPS = 1 << 20
+SINGLE = (Diagonal, Resample)  # with one weight a row
 
 
 def has_neurons(network: Network) -> None:
@@ -37,7 +42,8 @@ class Quantize:
 
     Per output channel: theta = min(2^20, floor(q 2^s / max|w'|)) with q = 2^(bits-1) - 1 and s the smallest shift with
     theta >= 256; w = round(w' theta / 2^s); b = round(b' theta). Diagonal weights have 16 bits and do not set the
-    scale. Analog inputs lie on a grid of 1/levels: w_a = round(w'_a theta 2^u / levels), u the largest that fits.
+    scale; nor do those of resampled spikes, for which theta is so large that they are at least 2^6. Analog inputs lie
+    on a grid of 1/levels: w_a = round(w'_a theta 2^u / levels), u the largest that fits.
     """
 
     bits: int = 8
@@ -89,10 +95,12 @@ class _Rows:
         encoders: dict[str, Population], most: int,
     ):
         self.post, self.most = population, most
-        self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, Diagonal)]
-        self.diagonal = [j for j in incoming if network[j.pre].fires and isinstance(j.synapse, Diagonal)]
+        self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, SINGLE)]
+        self.diagonal = [j for j in incoming if network[j.pre].fires and isinstance(j.synapse, SINGLE)]
         self.analog = [j for j in incoming if not network[j.pre].fires]
-        self.signed = {j: network[j.pre].kind.signed for j in incoming}
+        self.signed = {j: network.signed(network[j.pre]) for j in incoming}
+        self.top = {j: (1 << network.levels(network[j.pre])) - 1 for j in incoming}  # the largest spike
+        self.base = network.base
         self.kinds = {j: encoders[j.pre].kind for j in self.analog}
         self.rows = {j: np.asarray(j.synapse.rows(), np.float64) for j in incoming}
         self.bias = None if population.bias is None else population.bias.astype(np.float64)
@@ -119,12 +127,20 @@ class _Rows:
         """(theta int64 [C], shift s int64 [C])"""
         largest, diagonal = self._largest(self.spiking), self._largest(self.diagonal)
         safe = np.where(largest > 0, largest, 1.0)
+        least, free = self._resampled()
         shift = np.zeros(len(safe), np.int64)
-        while (low := (largest > 0) & (np.floor(self.most * 2.0**shift / safe) < MIN_THETA) & (shift < 24)).any():
+        while (low := (largest > 0) & (np.floor(self.most * 2.0**shift / safe) < least) & (shift < 24)).any():
             shift += low
-        theta = np.where(largest > 0, np.minimum(MAX_THETA, np.floor(self.most * 2.0**shift / safe)), FREE_THETA)
+        theta = np.where(largest > 0, np.minimum(MAX_THETA, np.floor(self.most * 2.0**shift / safe)), free)
         theta = np.minimum(theta, np.floor(DIAGONAL / np.maximum(diagonal, DIAGONAL / MAX_THETA)))
         return np.where(self.dead, 1, np.maximum(theta, 1)).astype(np.int64), np.where(self.dead, 0, shift)
+
+    def _resampled(self) -> tuple[Array, Array]:
+        """theta [C] that resampled spikes need at least, and the one at which their weight is whole."""
+        largest = self._largest([j for j in self.diagonal if isinstance(j.synapse, Resample)])
+        safe = np.where(largest > 0, largest, 1.0)  # where there are none, MIN_THETA and FREE_THETA come out
+        weight = np.clip(np.ceil(FREE_THETA * safe), RESAMPLED, np.maximum(np.floor(MAX_THETA * safe), 1))
+        return np.clip(RESAMPLED / safe, MIN_THETA, MAX_THETA), np.floor(np.minimum(MAX_THETA, weight / safe))
 
     def _integers(self, j: Projection) -> tuple[Array, Array | None]:
         """(weights as rows, exponent of two per row or None)"""
@@ -139,7 +155,10 @@ class _Rows:
             reach = max(abs(kind.low), kind.high)
             weights = np.rint(exact * 2.0 ** up[:, None])
             # J + 2^(u-1), and for u = 0 J + 1/2 with its fraction, is a sum that float32 must hold, too
-            while (over := (np.abs(weights).sum(1) * reach + 2.0 ** (up - 1)) * np.where(up == 0, 2, 1) >= EXACT).any():
+            loads = j.synapse.loads
+            while (
+                over := (np.abs(loads(weights)).sum(1) * reach + 2.0 ** (up - 1)) * np.where(up == 0, 2, 1) >= EXACT
+            ).any():
                 up -= over
                 weights = np.rint(exact * 2.0 ** up[:, None])
             return weights, -up.astype(np.int64)
@@ -153,6 +172,7 @@ class _Rows:
         total = np.zeros(self.post.channels)
         for j in self.rows:
             weights, shift = self._integers(j)
+            weights = j.synapse.loads(weights)
             if j in self.analog:
                 kind = self.kinds[j]
                 assert isinstance(kind, Constant) and shift is not None
@@ -160,7 +180,7 @@ class _Rows:
             else:
                 up, down = np.where(weights > 0, weights, 0).sum(1), -np.where(weights < 0, weights, 0).sum(1)
                 most = up + down if self.signed[j] else np.maximum(up, down)
-                total += most * (1.0 if shift is None else 2.0**shift)
+                total += self.top[j] * most * (1.0 if shift is None else 2.0**shift)
         bias = self._bias()
         if bias is not None:
             total += np.abs(bias).reshape(len(total), -1).max(1)
@@ -173,24 +193,47 @@ class _Rows:
         return np.rint(self.bias * alive)
 
     def steps(self) -> int:
-        """t_max: the membrane stays below 2^31."""
-        theta, sums = self.theta.astype(np.float64), np.maximum(self._sums(), 1)
-        return int(np.min((MEMBRANE - 1 - theta - theta // 2) // sums))
+        """t_max: the membrane, also with one more threshold added, stays below 2^31.
+
+        Raises:
+            PassError: not even one step does.
+        """
+        kind, sums, zeros = self.kind(), np.maximum(self._sums(), 1), np.zeros(1)
+        v0 = np.abs(getattr(kind, "v0", zeros).astype(np.float64)).max()
+        room = MEMBRANE - 1 - self.theta - 2.0 * getattr(kind, "dip", zeros) - v0
+        counts = room // sums
+        if isinstance(kind, Leaky):  # multiplier * v must fit, too; but what leaks converges
+            room -= MEMBRANE * (1 - 1 / kind.multiplier)
+            reach = 1 / max(1 - kind.multiplier / DIVISOR, 1e-9)
+            counts = np.where(room // sums >= reach, MAX_STEPS, room // sums)
+        most = int(np.min(counts))
+        if most < 1:
+            raise PassError(
+                "a membrane could overflow in one step", node=self.post.name,
+                remedy="scale its layer of the teacher down, or --precision float32",
+            )
+        return most if self.base == 1 else min(RADIX_STEPS, (most + 1).bit_length() - 1)
+
+    def kind(self) -> Neuron:
+        """The neuron with integer parameters."""
+        old = self.post.kind
+        assert isinstance(old, Neuron)
+        if isinstance(old, Readout):
+            return replace(old, scale=(1.0 / self.theta).astype(np.float32), integer=True)
+        alive = np.where(self.dead, 0, self.theta)
+        whole = {"theta": self.theta.astype(np.int32)}
+        for key, rounded in (("v0", np.floor), ("dip", np.rint)):
+            values = old.parameters().get(key)
+            if values is not None:
+                exact = rounded(values * per_channel(alive, values.ndim))
+                if np.abs(exact).max(initial=0) >= MEMBRANE / 4:
+                    raise PassError("a slope too flat for int32", node=self.post.name, remedy="train with ReLU")
+                whole[key] = exact.astype(np.int32)
+        return replace(old, **whole)  # type: ignore[type-var]
 
     def population(self) -> Population:
-        theta = self.theta.astype(np.int32)
-        old = self.post.kind
-        kind: Neuron
-        if isinstance(old, Readout):
-            kind = Readout((1.0 / self.theta).astype(np.float32), integer=True)
-        elif isinstance(old, Signed):
-            kind = Signed(theta, theta // 2, old.memory)
-        elif isinstance(old, IntegrateFire):
-            kind = IntegrateFire(theta, theta // 2)
-        else:
-            raise PassError(f"{type(old).__name__} has no integer form", node=self.post.name)
         bias = self._bias()
-        return replace(self.post, kind=kind, bias=None if bias is None else bias.astype(np.float32))
+        return replace(self.post, kind=self.kind(), bias=None if bias is None else bias.astype(np.float32))
 
     def projections(self) -> dict[Projection, Projection]:
         out = {}

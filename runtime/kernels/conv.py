@@ -176,34 +176,3 @@ def gather(
         counts[0, t0 + s] += np.uint64(tally[0] * cout)
         counts[1, t0 + s] += np.uint64(tally[1])
         counts[2, t0 + s] += np.uint64(tally[2] if paths.size > 0 else tally[0] * cout)
-
-
-@compiled
-def analog(
-    values: Array, z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array,
-    x_start: Array, x_source: Array, x_tap: Array, weights: Array, groups: int, out: Array, low: int, high: int,
-) -> int:  # fmt: skip
-    """out [Z, Y, X, Cout] = weighted sums of values [z, y, x, Cin] for output lines low..high (flat over z, y).
-
-    weights [z, y, x classes, Cin, Cout / groups]. Returns the (value, synapse) pairs met, whatever their value.
-    """
-    cin, fan = weights.shape[3], weights.shape[4]
-    per_group = cin // groups
-    met = 0
-    for line in range(low, high):
-        z, y = line // out.shape[1], line % out.shape[1]
-        for x in range(out.shape[2]):
-            row = out[z, y, x]
-            row[:] = 0
-            for a in range(z_start[z], z_start[z + 1]):
-                for b in range(y_start[y], y_start[y + 1]):
-                    for c in range(x_start[x], x_start[x + 1]):
-                        kernel = weights[z_tap[a], y_tap[b], x_tap[c]]
-                        source = values[z_source[a], y_source[b], x_source[c]]
-                        for i in range(cin):
-                            q = source[i]
-                            base = i // per_group * fan
-                            for k in range(fan):
-                                row[base + k] += q * kernel[i, k]
-                        met += cin * fan
-    return met

@@ -10,7 +10,7 @@ from snncc.runtime.kernels import compiled
 
 @compiled
 def max_gate(
-    planes: Array, channels: int, in_y: int, in_x: int,
+    planes: Array, base: int, in_y: int, in_x: int,
     z_out: Array, z_window: Array, z_tap: Array, y_out: Array, y_window: Array, y_tap: Array,
     x_out: Array, x_window: Array, x_tap: Array,
     z_start: Array, z_source: Array, y_start: Array, y_source: Array, x_start: Array, x_source: Array,
@@ -18,24 +18,31 @@ def max_gate(
 ) -> None:  # fmt: skip
     """All steps of a gate.
 
-    planes uint8 [T, P, positions, bytes]; per axis, CSR from input to its windows (out, window, tap) and from window to
-    its inputs (start, source). multiplicity [z, y, x classes]: paths of a pair. n int32 [positions, channels]: running
-    counts. floor bool and top int32 [Z, Y, X, channels]: does the window touch zeros that routing put in; its maximum.
-    out uint8 [T, 1 or 2, windows, bytes]; events uint64 [T]; counts uint64 [3, T].
+    planes uint8 [levels, T, P, positions, bytes]; n <- base * n + events. Per axis, CSR from input to its windows (out,
+    window, tap) and from window to its inputs (start, source). multiplicity [z, y, x classes]: paths of a pair. n int32
+    [positions, channels]: running counts. floor bool and top int32 [Z, Y, X, channels]: does the window touch zeros
+    that routing put in; its maximum. out uint8 [levels, T, 1 or 2, windows, bytes]; events uint64 [T]; counts uint64
+    [3, T].
     """
     windows_y, windows_x = top.shape[1], top.shape[2]
     dirty = np.zeros(top.shape, np.bool_)
     touched = np.empty((top.size, 4), np.int32)
-    for t in range(planes.shape[0]):
+    levels, steps, signs, positions, width = planes.shape
+    for t in range(steps):
         waiting, pairs, paths, fired = 0, 0, 0, 0
-        for p in range(planes.shape[1]):
-            for position in range(planes.shape[2]):
-                for j in range(planes.shape[3]):
-                    byte = planes[t, p, position, j]
+        if base != 1:  # a window without events keeps M_t = base * M_(t-1)
+            n *= np.int32(base)
+            top *= np.int32(base)
+        for which in range(levels * signs):
+            level, p = which // signs, which % signs
+            worth = (1 << level) if p == 0 else -(1 << level)
+            for position in range(positions):
+                for j in range(width):
+                    byte = planes[level, t, p, position, j]
                     c = 8 * j
                     while byte:
                         if byte & np.uint8(1):
-                            n[position, c] += 1 if p == 0 else -1
+                            n[position, c] += worth
                             x, line = position % in_x, position // in_x
                             y, z = line % in_y, line // in_y
                             for a in range(z_out[z], z_out[z + 1]):
@@ -60,12 +67,13 @@ def max_gate(
                     line = (z_source[a] * in_y + y_source[b]) * in_x
                     for d in range(x_start[wx], x_start[wx + 1]):
                         best = max(best, n[line + x_source[d], c])
-            if best != top[wz, wy, wx, c]:
-                plane = 0 if best > top[wz, wy, wx, c] else 1
-                top[wz, wy, wx, c] = best
-                window = (wz * windows_y + wy) * windows_x + wx
-                out[t, plane, window, c // 8] |= np.uint8(1 << (c % 8))
-                fired += 1
+            change = best - top[wz, wy, wx, c]
+            top[wz, wy, wx, c] = best
+            window = (wz * windows_y + wy) * windows_x + wx
+            for level in range(levels):
+                if abs(change) >> level & 1:
+                    out[level, t, int(change < 0), window, c // 8] |= np.uint8(1 << (c % 8))
+                    fired += 1
         events[t] += np.uint64(fired)
         counts[0, t] += np.uint64(pairs)
         counts[1, t] += np.uint64(pairs)

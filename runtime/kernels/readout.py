@@ -1,4 +1,4 @@
-"""Readout: neurons/readout.py for one tile of positions and several steps."""
+"""Readout (neurons/readout.py): V <- base * V + I for one tile of positions and several steps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from snncc.runtime.kernels import compiled
 
 
 @compiled
-def readout(
-    current: Array, constant: Array, shared: bool, v: Array, history: Array, keep: bool, t0: int, start: int
+def integrate(
+    current: Array, constant: Array, shared: bool, v: Array, base: int, history: Array, keep: bool, t0: int, start: int
 ) -> None:
-    """V += I. Arguments as in integrate_fire.py, v flat; keep: V goes to history [T, positions, channels] each step."""
+    """Arguments as in integrate_fire.py, v flat; keep: V goes to history [T, positions, channels] at each step.
+
+    Kinds that wait for the whole window integrate in the same way.
+    """
     steps, n, channels = current.shape
     for s in range(steps):
         for i in range(n):
             for c in range(channels):
                 at = i * channels + c
-                v[at] += current[s, i, c] + constant[c if shared else at]
+                v[at] = base * v[at] + (current[s, i, c] + constant[c if shared else at])
                 if keep:
                     history[t0 + s, start + i, c] = v[at]

@@ -11,10 +11,13 @@ from snncc.runtime.kernels.vectors import add, at_least, below, load, ones_in, s
 
 @compiled
 def signed(
-    current: Array, constant: Array, shared: bool, v: Array, net: Array, theta: Array, memory: bool,
-    planes: Array, t0: int, start: int, events: Array,
+    current: Array, constant: Array, shared: bool, v: Array, net: Array, theta: Array, dip: Array,
+    dipped: bool, memory: bool, planes: Array, t0: int, start: int, events: Array,
 ) -> None:  # fmt: skip
-    """As in integrate_fire.py; net int32 [n, channels] is the running count; planes [T, 2, ...] are plus, minus."""
+    """As in integrate_fire.py; net int32 [n, channels] is the running count; planes [T, 2, ...] are plus, minus.
+
+    dipped: some dip is not 0, so that the width of a level depends on the count's sign.
+    """
     steps, n, channels = current.shape
     zero, one = v.dtype.type(0), np.int32(1)
     for s in range(steps):
@@ -27,11 +30,20 @@ def signed(
                 charge = add(load(v, at, 16), charge)
                 drop = load(theta, c, 16)
                 count = load(net, at, 16)
-                up, down = at_least(charge, drop), below(charge, splat(zero, charge))
+                positive = at_least(count, splat(one, count))
+                rise, fall, up_at, down_at = drop, drop, drop, splat(zero, charge)
+                if dipped:
+                    low = load(dip, c, 16)
+                    negative = below(count, splat(np.int32(0), count))
+                    wide = add(add(drop, low), low)
+                    up_at = select(negative, add(drop, low), drop)
+                    down_at = select(positive, down_at, subtract(down_at, low))
+                    rise, fall = select(negative, wide, drop), select(positive, drop, wide)
+                up, down = at_least(charge, up_at), below(charge, down_at)
                 if memory:
-                    down &= at_least(count, splat(one, count))
-                charge = select(up, subtract(charge, drop), charge)
-                store(v, at, select(down, add(charge, drop), charge))
+                    down &= positive
+                charge = select(up, subtract(charge, rise), charge)
+                store(v, at, select(down, add(charge, fall), charge))
                 count = select(up, add(count, splat(one, count)), count)
                 store(net, at, select(down, subtract(count, splat(one, count)), count))
                 plus, minus = np.uint16(up & ~down), np.uint16(down & ~up)  # both: the spikes cancel

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from snncc.api import Model, Stream
+from snncc.api import Model, Plan, Stream
 from snncc.cli.tables import Bars, table
-from snncc.graph import Array, Graph
+from snncc.graph import Array
 from snncc.pipeline import Feeds
 from snncc.runtime.host import HostSession
 
@@ -28,14 +28,15 @@ def sample_of(stream: Iterator[Feeds], most: int = MOST) -> list[Feeds]:
 
 
 def agreement(
-    teacher: Graph, model: Model, stream: Stream, threshold: float | None, bars: Bars
+    todo: Plan, model: Model, stream: Stream, threshold: float | None, bars: Bars
 ) -> list[dict[str, Any]]:
     """Per output: samples, mean absolute error, correlation, and the share of equal labels (None: no labels)."""
+    teacher = todo.graph
     session = HostSession(teacher, teacher.outputs)
     pairs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in teacher.outputs}
     chosen = sample_of(stream())
     for index, feeds in enumerate(chosen):
-        expected, found = session.run(feeds), model.run(feeds).outputs
+        expected, found = session.run(todo.analog(feeds)), model.run(feeds).outputs
         for name in teacher.outputs:
             pairs[name].append((expected[name], found[name]))
         bars("agreement", index + 1, len(chosen))

@@ -17,6 +17,8 @@ from snncc.errors import OptionError
 from snncc.graph import Graph
 from snncc.network_text import network_text
 from snncc.onnx_file import write
+from snncc.passes.network.choose import FORMS
+from snncc.passes.network.neurons import ENCODERS
 from snncc.pipeline import IR, Observer, Step, pass_text, pipeline_text
 from snncc.text import graph_text
 
@@ -28,12 +30,13 @@ ALL = "*"
 @click.argument("more", nargs=-1, metavar="")
 @click.option("-o", "--output", required=True, metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--calibrate", multiple=True, metavar="PATH...", help="Data; NAME=PATH for several inputs.")
-@click.option("-T", "timesteps", type=int, default=32, show_default=True, help="Default time steps of the model.")
+@click.option("-T", "timesteps", type=int, help="Default time steps of the model: 32, or K for radix:K.")
 @click.option("--precision", default="int8", show_default=True, metavar="int8|float32")
-@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q|max")
-@click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel"]))
-@click.option("--neuron", default="signed", show_default=True, type=click.Choice(["if", "signed"]))
-@click.option("--encoder", default="constant", show_default=True, type=click.Choice(["constant", "poisson"]))
+@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q[:positive]|max|mse")
+@click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel", "connection"]))
+@click.option("--code", default="rate", show_default=True, metavar="rate|radix:K", help="How spikes carry numbers.")
+@click.option("--neuron", metavar="KIND", help=f"Default: signed. {FORMS}.")
+@click.option("--encoder", default="constant", show_default=True, type=click.Choice(ENCODERS))
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
 @click.option("--pipeline", metavar="TEXT|FILE", help="In place of the default pipeline.")
 @click.option("--print-after", is_flag=False, flag_value=ALL, metavar="[=PASS]", help="Print the IR after passes.")
@@ -78,19 +81,23 @@ def command(
     with bars() as progress:
         network = execute(todo, stream, observers, progress)
         if stream is not None:
-            found = agreement(todo.graph, load(network), stream, prepare.threshold, progress)
+            found = agreement(todo, load(network), stream, prepare.threshold, progress)
         write(network, output)
     if time_passes:
         table("", ("pass", "seconds"), [(name, f"{seconds:.3f}") for name, seconds in times])
         click.echo()
     if found:
         show(f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data", found)
+    facts = network.meta.get("calibration", {})
+    if silent := facts.get("silent", 0):
+        click.echo(f"warning: {silent} of {facts['channels']} channels never fire on the calibration data")
     click.echo(f"wrote {output}")
     emit(
         {
             "model": str(output),
             "pipeline": network.meta["pipeline"],
             "agreement": found,
+            "silent_channels": silent,
             "report": network.meta["report"],
             "passes": [{"pass": name, "seconds": seconds} for name, seconds in times],
         }

@@ -155,14 +155,17 @@ def open_array(path: Path, name: str, shape: tuple[int, ...]) -> ArrayFile:
     except Exception as error:  # numpy raises ValueError, EOFError, zipfile.BadZipFile, ... for damaged files
         text = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(f"not a NumPy file: {text}", file=str(path), remedy="is it complete?") from None
-    many = len(found) == len(shape)
-    if (found[1:] if many else found) != shape[1:]:
+    timed = shape[0] == 0  # a sample is a spike train, with its time axis
+    many = len(found) == len(shape) + timed
+    one = found[many:]
+    if one[timed:] != shape[1:] or (timed and not one[0]):
+        wanted = f"(T, {str(shape[1:])[1:]}" if timed else str(shape[1:])
         raise DataError(
             f"an array of shape {found}",
             file=str(path),
-            remedy=f"input {name} wants {shape[1:]} for one sample or (samples, {str(shape[1:])[1:]} for many",
+            remedy=f"input {name} wants {wanted} for one sample or (samples, {wanted[1:]} for many",
         )
-    if dtype.kind != "f":
+    if dtype.kind != "f" and not (timed and dtype.kind in "iu"):
         raise DataError(f"an array of dtype {dtype}", file=str(path), remedy="scale it as in training, to float32")
     return ArrayFile(path, name, shape, found[0] if many else 1, lambda: read(many))
 

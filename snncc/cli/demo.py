@@ -40,7 +40,7 @@ def command(emit: Emit) -> None:
         network = execute(todo, stream, (), progress)
         write(network, Path(folder) / "model.snn.onnx")
         model = load(Path(folder) / "model.snn.onnx")
-        found = agreement(todo.graph, model, stream, prepare.threshold, progress)
+        found = agreement(todo, model, stream, prepare.threshold, progress)
         show("", found)
         click.echo(f"\nrun {SUBJECT}, slice by slice")
         path = images / f"{SUBJECT}.nii.gz"

@@ -3,7 +3,9 @@
 from snncc.encoders.base import Encoder
 from snncc.encoders.constant import Constant
 from snncc.encoders.poisson import Poisson
+from snncc.encoders.signed_poisson import SignedPoisson
+from snncc.encoders.spike_train import SpikeTrain
 
-KINDS: tuple[type[Encoder], ...] = (Constant, Poisson)
+KINDS: tuple[type[Encoder], ...] = (Constant, Poisson, SignedPoisson, SpikeTrain)
 
-__all__ = ["KINDS", "Constant", "Encoder", "Poisson"]
+__all__ = ["KINDS", "Constant", "Encoder", "Poisson", "SignedPoisson", "SpikeTrain"]

@@ -15,7 +15,8 @@ class Encoder(ABC):
     op: ClassVar[str]
     function: ClassVar[str]
     fires: ClassVar[bool]
-    signed: ClassVar[bool] = False
+    timed: ClassVar[bool] = False  # is its value a whole train [T, C, *spatial]?
+    signed: bool = False
 
     @abstractmethod
     def attributes(self) -> Mapping[str, Any]:

@@ -22,26 +22,16 @@ def mix(h: Array) -> Array:
     return np.asarray(h ^ (h >> np.uint32(16)), np.uint32)
 
 
-@dataclass(frozen=True)
-class Poisson(Encoder):
-    """s = 1 with probability clip(x / top, 0, 1), independently per neuron and step.
-
-    u = mix(mix(seed * 0x9E3779B9 + step) + neuron) >> 8 (24 bits); s = [u < floor(p * 2^24)]; neuron is the flat
-    index in [C, *spatial], step counts from 1. `top` is the value that a spike at every step stands for.
-    """
-
-    top: float = 1.0
-
-    op = "Poisson"
-    fires = True
-    function = """
-Poisson <inverse> (x, T, seed) => (spikes)
-{
+# {size}: |x|; {spikes}: from `drawn`, where u < floor(p * 2^24), to the spikes. SignedPoisson differs in these alone.
+TEXT = """
+{op} <inverse> (x, T, seed) => (spikes)
+{{
   scale = Constant <value_float: float = @inverse> ()
   lo = Constant <value_float: float = 0.0> ()
   hi = Constant <value_float: float = 1.0> ()
   bits = Constant <value_float: float = 16777216.0> ()
-  p_mul = Mul (x, scale)
+  size = {size}
+  p_mul = Mul (size, scale)
   p_clip = Clip (p_mul, lo, hi)
   p_mul2 = Mul (p_clip, bits)
   p_floor = Floor (p_mul2)
@@ -101,9 +91,25 @@ Poisson <inverse> (x, T, seed) => (spikes)
   h3_bitshift = BitShift <direction: string = "RIGHT"> (h2, by16)
   h3 = BitwiseXor (h2, h3_bitshift)
   u = BitShift <direction: string = "RIGHT"> (h3, by8)
-  spikes_less = Less (u, p)
-  spikes = Cast <to: int = 1> (spikes_less)
-}"""
+  drawn = Less (u, p)
+  ones_drawn = Cast <to: int = 1> (drawn)
+  {spikes}
+}}"""
+
+
+@dataclass(frozen=True)
+class Poisson(Encoder):
+    """s = 1 with probability clip(x / top, 0, 1), independently per neuron and step.
+
+    u = mix(mix(seed * 0x9E3779B9 + step) + neuron) >> 8 (24 bits); s = [u < floor(p * 2^24)]; neuron is the flat
+    index in [C, *spatial], step counts from 1. `top` is the value that a spike at every step stands for.
+    """
+
+    top: float = 1.0
+
+    op = "Poisson"
+    fires = True
+    function = TEXT.format(op=op, size="Identity (x)", spikes="spikes = Identity (ones_drawn)")
 
     @property
     def _inverse(self) -> np.float32:

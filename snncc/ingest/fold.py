@@ -16,6 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from snncc.errors import FormatError, OptionError
 from snncc.graph import Array
 from snncc.ingest.limits import REEXPORT, check_finite, node_label
+from snncc.ingest.newer import expand_group_norms
+from snncc.onnx_attributes import resolved
 
 OPSET, IR_VERSION = 20, 10
 MAX_ELEMENTS = 2**31  # of one value
@@ -82,11 +84,6 @@ def _bind(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
             raise OptionError(f"--shape {value.name}: {fixed}", remedy=f"give {dim.dim_value}, or export it open")
         if dim.dim_value < 1:
             raise FormatError(f"dimension {axis} of input {value.name!r} is {dim.dim_value}")
-    if len(dims) > 1 and dims[0].dim_value != 1:
-        raise FormatError(
-            f"input {value.name!r} has a fixed batch of {dims[0].dim_value}",
-            remedy="export with batch 1 or a dynamic batch",
-        )
 
 
 def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -94,17 +91,49 @@ def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if version == OPSET:
         return model
+    if version > OPSET:
+        expand_group_norms(model)
     try:
-        return version_converter.convert_version(model, OPSET)
+        model = version_converter.convert_version(model, OPSET)
     except Exception as error:
         raise FormatError(
             f"cannot convert from opset {version} to {OPSET}: {str(error).strip()[:200]}",
             remedy=f"export with opset_version={OPSET}",
         ) from None
+    del model.graph.value_info[:]  # the converter's own, by the rules of the older opset
+    return model
+
+
+def floor_pools(model: onnx.ModelProto) -> None:
+    """Clear `ceil_mode`, in place, where its last window would start beyond the input: torch, onnxruntime and opset 22
+    drop that window, the shape inference of opset 20 does not. Raises FormatError where only some axes have one."""
+    for node in model.graph.node:
+        given = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type not in ("MaxPool", "AveragePool") or "ceil_mode" not in given or not given["ceil_mode"].i:
+            continue
+        if "auto_pad" in given and given["auto_pad"].s.startswith(b"SAME"):
+            continue
+        graph = shape_inference.infer_shapes(model, data_prop=True).graph  # anew: the pool before may have changed
+        found = next((v for v in (*graph.input, *graph.value_info) if v.name == node.input[0]), None)
+        shape = static_shape(found) if found is not None else None
+        if shape is None or len(shape) < 3:
+            continue
+        attrs = resolved(node, [shape], shape, node_label(node))
+        axes = zip(shape[2:], attrs["kernel_shape"], attrs["strides"], attrs["dilations"], strict=True)
+        before, after = attrs["pads"][: len(shape) - 2], attrs["pads"][len(shape) - 2 :]
+        dropped = set()
+        for (size, k, stride, d), start, end in zip(axes, before, after, strict=True):
+            steps, rest = divmod(size + start + end - d * (k - 1) - 1, stride)
+            if rest:
+                dropped.add((steps + 1) * stride >= size + start)
+        if dropped == {True, False}:
+            raise FormatError("a window beyond the input (ceil_mode)", node=node_label(node), remedy="pad explicitly")
+        given["ceil_mode"].i = int(True not in dropped)
 
 
 def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """With strict shape inference done and every size capped. Raises FormatError."""
+    floor_pools(model)
     try:
         model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:

@@ -20,9 +20,20 @@ class _Ideal(Neuron):
 
 @dataclass(frozen=True, eq=False)
 class Rectifier(_Ideal):
-    """max(0, x): a ReLU of the teacher."""
+    """min(max(0, x), ceiling): a ReLU of the teacher, or a Clip from 0 (ReLU6)."""
+
+    ceiling: float = float("inf")
 
     op = "Rectifier"
+
+
+@dataclass(frozen=True, eq=False)
+class LeakyRectifier(_Ideal):
+    """x where x >= 0, else slope * x; slope: [C], > 0: a LeakyReLU or PReLU of the teacher."""
+
+    slope: Array
+
+    op = "LeakyRectifier"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,49 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto
 
 from snncc.graph import Array
-from snncc.neurons.base import Neuron, State, per_channel
+from snncc.neurons.base import OVER_TIME_TYPED, Neuron, State, per_channel, total_count
 
 
 @dataclass(frozen=True, eq=False)
 class Readout(Neuron):
-    """V += I; the value at prefix t is float32(V_t) * scale / float32(t). scale: [C] float32."""
+    """V <- base * V + I; the value at prefix t is float32(V_t) * scale / N_t, N_t = base * N_(t-1) + 1.
+
+    scale: [C] float32. V is int32 if `integer`, else float32.
+    """
 
     scale: Array
     integer: bool = True
+    base: int = 1
 
     op = "Readout"
     fires = False
     function = """
-Readout <integer> (current, scale, T) => (value, prefixes)
-{
-  one = Constant <value_ints: ints = [1]> ()
-  rank_shape = Shape (current)
-  rank = Size (rank_shape)
-  ones_sub = Sub (rank, one)
-  ones_reshape = Reshape (ones_sub, one)
-  ones = Expand (one, ones_reshape)
-  steps_reshape = Reshape (T, one)
-  steps = Concat <axis: int = 0> (steps_reshape, ones)
-  zero = Constant <value_int: int = 0> ()
-  unit = Constant <value_int: int = 1> ()
-  I = Expand (current, steps)
-  whole = Constant <value_int: int = @integer> ()
-  is_whole = Cast <to: int = 9> (whole)
-  V = If <then_branch: graph = counted () => (V_whole) {
-      I_whole = Cast <to: int = 6> (I)
-      V_int = CumSum (I_whole, zero)
-      V_whole = Cast <to: int = 1> (V_int)
-    }, else_branch: graph = summed () => (V_free) { V_free = CumSum (I, zero) }> (is_whole)
-  t_constant = Constant <value_ints: ints = []> ()
-  t_reshape = Reshape (T, t_constant)
-  t_add = Add (t_reshape, unit)
-  t = Range (unit, t_add, unit)
-  N_cast = Cast <to: int = 1> (t)
-  N = Reshape (N_cast, steps)
-  prefixes_mul = Mul (V, scale)
-  prefixes = Div (prefixes_mul, N)
+Readout <base, type> (current, scale, T) => (value, prefixes)
+{""" + OVER_TIME_TYPED + """
+  base_constant = Constant <value_int: int = @base> ()
+  r = Cast <to: int = @type> (base_constant)
+  r_float = Cast <to: int = 1> (base_constant)
+  N_start = Cast <to: int = 1> (zero)
+  one = Cast <to: int = 1> (unit)
+  V_end, N_end, prefixes = Scan <num_scan_inputs: int = 1, body: graph = step (V, N, i) => (V_next, N_next, prefix) {
+    V_mul = Mul (V, r)
+    V_next = Add (V_mul, i)
+    N_mul = Mul (N, r_float)
+    N_next = Add (N_mul, one)
+    V_float = Cast <to: int = 1> (V_next)
+    scaled = Mul (V_float, scale)
+    prefix = Div (scaled, N_next)
+  }> (zeros, N_start, I)
   last = Constant <value_ints: ints = [-1]> ()
   end = Constant <value_ints: ints = [9223372036854775807]> ()
   axis = Constant <value_ints: ints = [0]> ()
@@ -59,16 +52,16 @@ Readout <integer> (current, scale, T) => (value, prefixes)
         return {"scale": self.scale}
 
     def attributes(self) -> Mapping[str, int]:
-        return {"integer": int(self.integer)}
+        return {"base": self.base, "type": TensorProto.INT32 if self.integer else TensorProto.FLOAT}
 
     def initial(self, shape: tuple[int, ...]) -> State:
         return {"V": np.zeros(shape, np.int32 if self.integer else np.float32)}
 
     def step(self, state: State, current: Array) -> Array:
-        state["V"] += current
+        state["V"] = state["V"] * state["V"].dtype.type(self.base) + current
         return np.zeros(current.shape, np.int8)
 
     def value(self, potential: Array, step: int) -> Array:
         """The analog value [C, *spatial] float32 at prefix `step` (1-based) of the potential V_step."""
         scaled = potential.astype(np.float32) * per_channel(self.scale, potential.ndim)
-        return np.asarray(scaled / np.float32(step), np.float32)
+        return np.asarray(scaled / np.float32(total_count(self.base, step)), np.float32)

@@ -18,10 +18,10 @@ from snncc.graph_onnx import OPSET
 from snncc.network import Kind, Projection
 from snncc.neurons import KINDS as NEURONS
 from snncc.neurons.base import per_channel
-from snncc.synapses import Dense, Diagonal, Pool, Synapse
+from snncc.synapses import Dense, Diagonal, Pool, Resample, Synapse
 
 DOMAIN = "ai.snncc"
-FORMAT = 1  # raise it whenever the same network would give other bytes
+FORMAT = 2  # raise it whenever the same network would give other bytes
 NETWORK_KEY, POPULATION_KEY, PROJECTION_KEY, GRAPH_KEY = (
     "snncc.network",
     "snncc.population",
@@ -76,7 +76,7 @@ def file_weight(synapse: Synapse, rank: int) -> Array:
     weight = synapse.weight
     if isinstance(synapse, Dense):
         return weight.T
-    if isinstance(synapse, Diagonal):
+    if isinstance(synapse, Diagonal | Resample):
         return per_channel(weight, rank)
     if isinstance(synapse, Pool):
         return np.broadcast_to(per_channel(weight, rank + 1), (len(weight), 1, *synapse.kernel))

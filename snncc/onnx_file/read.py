@@ -22,9 +22,9 @@ from snncc.network_checks import verify_network
 from snncc.onnx_attributes import plain
 from snncc.onnx_file.facts import DOMAIN, FORMAT, GRAPH_KEY, KINDS, NETWORK_KEY, POPULATION_KEY, PROJECTION_KEY
 from snncc.onnx_file.write import write_model
-from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Synapse, Window
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Resample, Synapse, Window
 from snncc.synapses.routing import KINDS as ROUTES
-from snncc.synapses.routing import Route
+from snncc.synapses.routing import Route, Take
 
 MAX_SIZE = 2**31  # neurons of one population
 MAX_CHANNELS = 2**20
@@ -129,7 +129,7 @@ class _Reader:
         shape, kind = _shape(told["shape"]), KINDS[told["kind"]]
         values = {}
         for key, value in told["fields"].items():
-            values[key] = frozen(self._array(value["tensor"]).reshape(-1)) if isinstance(value, dict) else value
+            values[key] = self._parameter(value["tensor"], shape) if isinstance(value, dict) else value
         unit, bias = told["unit"], None
         if told.get("bias") is not None:
             bias = frozen(self._stored(told["bias"]).reshape(_shape(told["bias"]["shape"])))
@@ -142,6 +142,11 @@ class _Reader:
             value=told["value"],
             origin=tuple(told["origin"]),
         )
+
+    def _parameter(self, name: str, shape: tuple[int, ...]) -> Array:
+        """[C], or a map [C, *spatial]."""
+        array = self._array(name)
+        return frozen(array if array.shape == shape and array.size > shape[0] else array.reshape(-1))
 
     def _projection(self, told: Any) -> Projection:
         shift = None
@@ -168,6 +173,8 @@ class _Reader:
             return Dense(frozen(weight.T), shift)
         if kind == Diagonal.kind:
             return Diagonal(frozen(weight.reshape(-1)), shift)
+        if kind == Resample.kind:
+            return Resample(frozen(weight.reshape(-1)), tuple(frozen(self._stored(m)) for m in told["matrices"]), shift)
         if kind == Pool.kind:
             _require(weight.shape[2:] == values["kernel"], "a pool whose kernel is of another size")
             return Pool(frozen(weight.reshape(len(weight), -1)[:, 0]), **values, shift=shift)
@@ -201,6 +208,8 @@ def _value_shape(values: Any) -> tuple[int, ...]:
 
 def _route(told: Any) -> Route:
     kind = {route.kind: route for route in ROUTES}[told.pop("kind")]
+    if kind is Take:
+        return Take(tuple(map(_whole, told["indices"])))
     return kind(**{key: _whole(value) for key, value in told.items()})
 
 

@@ -38,8 +38,8 @@ from snncc.onnx_file.facts import (
     tell,
     to_json,
 )
-from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Window
-from snncc.synapses.routing import Pad, Reshape, Route, Slice, Upsample
+from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Resample, Window
+from snncc.synapses.routing import Pad, Reshape, Route, Slice, Take, Upsample
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,9 @@ class _Writer:
         self._graph("epilogue", network.epilogue)
         self.weights[steps] = np.array([network.meta.get("timesteps", 1)], np.int64)
         inputs = [value_info(n, types.get(n, Type(s))) for n, s in network.inputs.items()] + [_scalar(steps)]
+        for info, shape in zip(inputs, network.input_shapes.values(), strict=False):
+            if shape[0] == 0:
+                info.type.tensor_type.shape.dim[0].dim_param = "T"
         if drawn:
             self.weights[seed] = np.zeros(1, np.int64)
             inputs.append(_scalar(seed))
@@ -184,10 +187,11 @@ class _Writer:
             current, attributes, arrays = population.value, dict(kind.attributes()), {}
         else:
             arrays = dict(kind.parameters())
+            attributes = dict(kind.attributes())
             if population.is_gate:
-                current, attributes = self._window(incoming[0])
+                current, geometry = self._window(incoming[0])
+                attributes |= geometry
             else:
-                attributes = dict(kind.attributes())
                 current, facts["bias"] = self._current(population, incoming)
         self.currents[name] = current
         inputs = [current]
@@ -246,6 +250,10 @@ class _Writer:
             scales = self.constant(f"{stem}.scales", np.array((1, 1, *route.factors), np.float32))
             how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
             return self.op("Resize", [x, "", scales], stem, **how)
+        if isinstance(route, Take):
+            for axis, index in enumerate(route.indices, 2):
+                x = self.op("Gather", [x, self.integers(f"{stem}.indices", index)], stem, axis=axis)
+            return x
         if isinstance(route, Pad):
             pads = self.integers(f"{stem}.pads", (0, 0, *route.before, 0, 0, *route.after))
             return self.op("Pad", [x, pads], stem)
@@ -266,10 +274,12 @@ class _Writer:
         name, synapse = projection.name, projection.synapse
         x = self._routed(projection)
         stored = self.stored(f"{name}.weight", synapse.weight, file_weight(synapse, rank))
+        if isinstance(synapse, Resample):
+            x, stored["matrices"] = self._resampled(x, synapse, name)
         inputs = [x, stored["tensor"]]
         if isinstance(synapse, Dense):
             current = self.op("MatMul", inputs, name)
-        elif isinstance(synapse, Diagonal):
+        elif isinstance(synapse, Diagonal | Resample):
             current = self.op("Mul", inputs, name)
         else:
             assert isinstance(synapse, Conv | ConvTranspose | Pool)
@@ -290,6 +300,16 @@ class _Writer:
                 current = self.op("Floor", [self.op("Add", [current, half], f"{name}.up")], f"{name}.rounded")
         tell(linear, PROJECTION_KEY, projection_facts(projection, stored, shift))
         return current
+
+
+    def _resampled(self, x: str, synapse: Resample, name: str) -> tuple[str, list[Any]]:
+        """One Einsum, `tczyx,oz,py,qx->tcopq` in 3D, and what to say about its matrices."""
+        rank = len(synapse.matrices)
+        source, target = "zyx"[-rank:], "opq"[-rank:]
+        told = [self.stored(f"{name}.matrix", matrix, matrix) for matrix in synapse.matrices]
+        factors = ",".join(map("".join, zip(target, source, strict=True)))
+        equation = f"tc{source},{factors}->tc{target}"
+        return self.op("Einsum", [x, *(t["tensor"] for t in told)], f"{name}.resampled", equation=equation), told
 
 
 def _scalar(name: str) -> onnx.ValueInfoProto:

@@ -6,7 +6,8 @@ from snncc.synapses.conv_transpose import ConvTranspose
 from snncc.synapses.dense import Dense
 from snncc.synapses.diagonal import Diagonal
 from snncc.synapses.pool import Pool, Window
+from snncc.synapses.resample import Resample
 
-KINDS: tuple[type[Synapse], ...] = (Dense, Conv, ConvTranspose, Diagonal, Pool, Window)
+KINDS: tuple[type[Synapse], ...] = (Dense, Conv, ConvTranspose, Diagonal, Pool, Window, Resample)
 
-__all__ = ["KINDS", "Conv", "ConvTranspose", "Dense", "Diagonal", "Pool", "Synapse", "Window"]
+__all__ = ["KINDS", "Conv", "ConvTranspose", "Dense", "Diagonal", "Pool", "Resample", "Synapse", "Window"]

@@ -9,10 +9,13 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.synapses.base import Synapse
+from snncc.synapses.resample import Resample
 
 
 def apply(synapse: Synapse, x: Array) -> Array:
     """The weighted sums (without shift) for x [C, *spatial], in float64: exact for integers below 2^53."""
+    if isinstance(synapse, Resample):
+        return synapse.applied(np.asarray(x, np.float64))
     rank = x.ndim - 1
     kernel = np.asarray(synapse.kernel_weights(rank), np.float64)
     shape = synapse.shape(x.shape)

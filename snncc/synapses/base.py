@@ -48,6 +48,11 @@ class Synapse(ABC):
     def with_rows(self, rows: Array, shift: Array | None) -> Synapse:
         """The inverse of `rows`."""
 
+    def loads(self, rows: Array) -> Array:
+        """[Cout, n]: `rows` times the fixed factors of the map; sums of its positive and of its negative entries bound
+        those of every output."""
+        return rows
+
     def attributes(self) -> dict[str, Any]:
         """Geometry for text and file."""
         return {}

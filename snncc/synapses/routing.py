@@ -1,4 +1,4 @@
-"""Weightless routing of spikes: upsample, zero pad, slice, reshape. Nothing here is counted as work."""
+"""Weightless routing of spikes: upsample, take, zero pad, slice, reshape. Nothing here is counted as work."""
 
 from __future__ import annotations
 
@@ -49,6 +49,27 @@ class Upsample(Route):
 
     def along(self, axis: int, source: Array) -> Array | None:
         return np.repeat(source, self.factors[axis])
+
+
+@dataclass(frozen=True)
+class Take(Route):
+    """Any choice of positions along each spatial axis: reflecting pads, nearest resizing by any factor."""
+
+    indices: tuple[tuple[int, ...], ...]
+    kind = "take"
+
+    def shape(self, pre: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 0 <= min(i) <= max(i) < n for i, n in zip(self.indices, pre[1:], strict=True)):
+            raise ValueError(f"cannot take positions outside {pre}")
+        return (pre[0], *(len(i) for i in self.indices))
+
+    def apply(self, x: Array, rank: int) -> Array:
+        for axis, index in enumerate(self.indices):
+            x = np.take(x, index, axis=x.ndim - rank + 1 + axis)
+        return x
+
+    def along(self, axis: int, source: Array) -> Array | None:
+        return source[list(self.indices[axis])]
 
 
 @dataclass(frozen=True)
@@ -108,7 +129,8 @@ class Reshape(Route):
         return x.reshape(*x.shape[: x.ndim - rank], *self.to)
 
 
-KINDS: tuple[type[Route], ...] = (Upsample, Pad, Slice, Reshape)
+REPEATS = (Upsample, Take)  # one neuron may stand at several places after them
+KINDS: tuple[type[Route], ...] = (Upsample, Take, Pad, Slice, Reshape)
 
 
 def apply_all(routing: tuple[Route, ...], x: Array, shape: tuple[int, ...]) -> Array:

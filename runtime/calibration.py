@@ -1,0 +1,47 @@
+"""What is handed to passes that calibrate: the teacher's values, and spiking networks run on samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from snncc.graph import Array, Graph
+from snncc.network import Network
+from snncc.pipeline import Feeds
+from snncc.runtime.host import HostSession
+from snncc.runtime.trace import Engine
+
+
+class Evaluator:
+    """Runs the teacher, with the session of the last (graph, values) kept."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, tuple[str, ...]] | None = None
+        self._session: HostSession | None = None
+
+    def __call__(self, graph: Graph, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:
+        key = (id(graph), tuple(wanted))
+        if self._session is None or key != self._key:
+            self._session, self._key = HostSession(graph, wanted), key
+        return self._session.run(feeds)
+
+
+class Simulator:
+    """Runs float32 networks, with the engine of the last one kept. A spike train is cut, or starts again, to last."""
+
+    def __init__(self, make: Callable[[Network], Engine]) -> None:
+        self._make = make
+        self._network: Network | None = None
+
+    def __call__(self, network: Network, feeds: Feeds, timesteps: int, prefixes: bool) -> Mapping[str, Array]:
+        if network is not self._network:
+            self._network, self._engine = network, self._make(network)
+            before = network.prologue
+            self._before = HostSession(before, before.outputs) if before else None
+        values = {**feeds, **(self._before.run(feeds) if self._before else {})}
+        currents: dict[str, Array] = {}
+        for encoder in network.encoders:
+            x, timed = values[encoder.value], getattr(encoder.kind, "timed", False)
+            currents[encoder.name] = np.resize(x, (timesteps, *x.shape[1:])) if timed else x.mean(0)
+        return self._engine.run(currents, timesteps, prefixes=prefixes).potentials

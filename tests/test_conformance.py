@@ -1,0 +1,131 @@
+"""Third-party models give after ingestion what onnxruntime finds for the originals, or are refused as listed here."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from snncc.api import Plan, conversion, plan
+from snncc.errors import FormatError
+from snncc.runtime.host import run_graph
+from tests.backend_cases import Case, light, node_cases
+from tests.onnx_models import Array, expected
+
+OPERATORS = {
+    "Add": 8, "AveragePool": 20, "BatchNormalization": 4, "Clip": 12, "Concat": 12, "Conv": 6, "ConvTranspose": 11,
+    "Flatten": 9, "Gemm": 11, "GlobalAveragePool": 2, "GroupNormalization": 2, "InstanceNormalization": 2,
+    "LeakyRelu": 3, "MatMul": 7, "MaxPool": 19, "Pad": 6, "Relu": 1, "Reshape": 10, "Resize": 39, "Sigmoid": 2,
+    "Softmax": 7,
+}  # fmt: skip
+CASES = {case.name: case for case in node_cases(set(OPERATORS))}
+
+TRAINING = "batch normalisation in training mode"  # depends on the whole batch; the file is not a trained network
+UNREAD = {
+    "batchnorm_example_training_mode": TRAINING,
+    "batchnorm_epsilon_training_mode": TRAINING,
+    "reshape_allowzero_reordered": "dimension 0 of input 'data' is 0",  # nothing to compute
+}
+# onnxruntime 1.31 differs from the data of ONNX; after ingestion they give what onnxruntime does
+BESIDE_DATA = {"resize_downsample_scales_linear_align_corners", "resize_downsample_scales_cubic_align_corners"}
+
+LIGHT = {  # name -> why the network is not lowered, or None
+    "squeezenet": None,
+    "densenet121": None,
+    "resnet50": None,
+    "vgg19": None,
+    "shufflenet": "Transpose has no exact spiking counterpart",
+    "inception_v1": "LRN has no exact spiking counterpart",
+    "inception_v2": None,
+    "bvlc_alexnet": "LRN has no exact spiking counterpart",
+    "zfnet512": "LRN has no exact spiking counterpart",
+}
+LARGE = {"bvlc_alexnet", "vgg19", "zfnet512"}  # 0.25 to 0.6 GB of weights
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "conformance.md"
+
+
+def batched(case: Case) -> bool:
+    """A network runs one sample, so a fixed batch is read but not lowered."""
+    shape = next(iter(case.feeds.values())).shape
+    return len(shape) > 1 and shape[0] != 1
+
+
+def check_conversion(todo: Plan, refusal: str | None) -> None:
+    """`snncc check`: it lowers, or is refused with this message, a node and a remedy."""
+    notes, error = conversion(todo)
+    if refusal is None:
+        assert error is None
+        return
+    assert error is not None and re.search(refusal, error.message)
+    assert error.node and error.remedy
+    assert notes
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_node(name: str, tmp_path: Path) -> None:
+    case, file = CASES[name], tmp_path / "teacher.onnx"
+    onnx.save(case.teacher(), file)
+    if name in UNREAD:
+        with pytest.raises(FormatError, match=UNREAD[name]) as caught:
+            plan(file)
+        assert caught.value.remedy and str(file) in str(caught.value)
+        return
+    todo = plan(file)
+    found = run_graph(todo.graph, case.feeds, todo.graph.outputs)
+    wanted = expected(case.model, case.feeds)
+    assert list(found) == list(wanted) == list(case.outputs)
+    for output, value in found.items():
+        np.testing.assert_allclose(value, wanted[output], case.rtol, case.atol, strict=True)
+        near = value.shape == case.outputs[output].shape and np.allclose(
+            value, case.outputs[output], case.rtol, case.atol, equal_nan=True
+        )
+        assert near == (name not in BESIDE_DATA)
+    check_conversion(todo, r"a fixed batch of \d+" if batched(case) else None)
+
+
+def test_the_numbers_in_the_document() -> None:
+    assert Counter(case.operator for case in CASES.values()) == OPERATORS
+    assert {*UNREAD, *BESIDE_DATA} <= set(CASES)
+    read = [case for name, case in CASES.items() if name not in UNREAD]
+    batches = sum(map(batched, read))
+    rows = [
+        ("single-node cases", len(CASES)),
+        ("agree with onnxruntime after ingestion", len(read)),
+        ("agree with the data of ONNX too", len(read) - len(BESIDE_DATA)),
+        ("refused while reading", len(UNREAD)),
+        ("of those read: lower", len(read) - batches),
+        ("of those read: refused for a fixed batch", batches),
+        ("light networks", len(LIGHT)),
+        ("of those: lower", sum(why is None for why in LIGHT.values())),
+    ]
+    text = RESULTS.read_text()
+    for what, number in rows:
+        assert f"| {what} | {number} |" in text
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in LIGHT])
+def test_light(name: str) -> None:
+    model = light(name)
+    todo = plan(model)
+    (source,) = todo.graph.inputs
+    images = [{source: image(seed)} for seed in (1, 2)]
+    wanted, other = (expected(model, feeds) for feeds in images)
+    found = run_graph(todo.graph, images[0], todo.graph.outputs)
+    for output in wanted:
+        scale = np.abs(wanted[output]).max()
+        np.testing.assert_allclose(found[output], wanted[output], rtol=1e-3, atol=1e-5 * scale, strict=True)
+    last = list(wanted)[-1]  # before the softmax, which may be saturated
+    effect = np.abs(wanted[last] - other[last]).max()
+    error = np.abs(found[last] - wanted[last]).max()
+    assert effect > 0 and error < 1e-3 * effect  # the input matters, and far more than the error
+    check_conversion(todo, LIGHT[name])
+
+
+def image(seed: int) -> Array:
+    """[1, 3, 224, 224] of coarse random blocks: fine noise would average out before the last layer."""
+    blocks = np.random.default_rng(seed).standard_normal((1, 3, 7, 7), np.float32)
+    return blocks.repeat(32, 2).repeat(32, 3)
