@@ -19,8 +19,8 @@ show what is read and lowered, not how accurate trained networks are: that is in
   It is a matter of rounding ({EXACT:g} is allowed), except where the row names a pass that approximates.
 - **spiking**: the same for the int8 spiking network at T = {STEPS}; in brackets the root mean square error as a part of
   the output's root mean square. All with the default recipe, calibrated on 16 other images.
-- **engines**: whether spikes, membrane potentials and counts of the reference, the fast engine and onnxruntime are
-  equal at every one of {COMPARED} steps, the counts equal their closed form, and stock onnxruntime gives the same
+- **engines**: whether spikes, outputs and counts of the reference, the fast engine and onnxruntime are
+  equal over {COMPARED} steps, the counts equal their closed form, and stock onnxruntime gives the same
   outputs from the written file.
 - **neurons**, **populations**: max gates and relays included, encoders and readouts left out.
 """

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -20,6 +22,7 @@ UPS = (
     "transposed-2", "transposed-3", "transposed-4", "nearest", "nearest-size", "linear", "linear-size",
     "linear-corners", "shuffle",
 )  # fmt: skip
+EXPORTS = Path(__file__).parents[1] / "exports"
 FROZEN: dict[str, Any] = {"options": {"passes": ("freeze-norm",)}, "lowered": 1.0, "bound": 1.0}
 ANALOG: dict[str, Any] = {"options": {"passes": ("lower{allow_analog=true}",)}}
 
@@ -167,16 +170,20 @@ def classifiers() -> Iterator[Entry]:
     yield refused("Vision transformer", c.Transformer, SMALL, because="Transpose|Softmax|Mat")
 
 
+def files() -> Iterator[Entry]:
+    """Teachers that other tools exported, where the files are there."""
+    shapes = {"U-Net": (16, 12, 1), "classifier": (8, 8, 3)}
+    for (name, shape), tool in product(shapes.items(), ("keras", "tf2onnx")):
+        file = EXPORTS / f"{tool}_{name.lower().replace('-', '')}.onnx"
+        if file.exists():
+            yield Entry(f"Keras {name}, channels last", file, (shape,), tool)
+
+
 GAPS = {  # pattern of the entries' names -> what is missing today
-    "linear(-size|-corners)? up|image mean": "linear resizing",
     "shuffle up": "PixelShuffle inside the network",
     "freeze-norm": "the pass freeze-norm",
     "allow_analog": "analog parts between spiking ones",
-    "ReLU6|MobileNetV2,": "Clip",
-    "LeakyReLU|PReLU|VoxelMorph, ": "neurons with a negative slope",
-    "(Reflect|Replicate|Circular) padding": "padding other than with zeros",
-    "padding not counted|average .*ceil_mode": "means over windows of changing size",
-    "GRU": "refusal of a network without spikes",
+    "GRU": "the refusal of a network without spikes",
 }
 
 DEEP = 0.25  # the bound behind ten layers and more, of which rounding the weights to 8 bits alone is 0.07
@@ -187,6 +194,7 @@ def _all() -> Iterator[Entry]:
         yield replace(entry, bound=max(DEEP, entry.bound))
     yield from images()
     yield from classifiers()
+    yield from files()
 
 
 def _with_gap(entry: Entry) -> Entry:

@@ -15,7 +15,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from snncc.api import compile, load
+from snncc.api import ENGINES, compile, load
 from snncc.counting import closed_form
 from snncc.errors import SnnccError
 from snncc.graph import Array, Graph
@@ -23,11 +23,9 @@ from snncc.network import Network
 from snncc.neurons import Linear
 from snncc.onnx_file import read, write
 from snncc.pipeline import Step
-from snncc.runtime.fast import FastEngine
 from snncc.runtime.host import run_graph
-from snncc.runtime.onnx_engine import OnnxEngine
-from snncc.runtime.reference import ReferenceEngine
-from tests.test_agreement import before_encoders, ideal
+from tests.onnx_models import expected
+from tests.test_agreement import ideal
 from tests.zoo.exporters import export
 from tests.zoo.layers import prepared
 
@@ -43,7 +41,7 @@ class Entry:
 
     Args:
         architecture: a name, and with `exporter` and `options` the key of the entry.
-        build: makes the module.
+        build: makes the module; or the ONNX file of a teacher that was exported elsewhere.
         inputs: shapes without the batch axis.
         options: of `snncc.compile`.
         intended: "compiled" or "refused".
@@ -54,7 +52,7 @@ class Entry:
     """
 
     architecture: str
-    build: Callable[[], nn.Module]
+    build: Callable[[], nn.Module] | Path
     inputs: tuple[tuple[int, ...], ...]
     exporter: str = "dynamo 20"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -119,7 +117,7 @@ def smooth(shapes: Sequence[tuple[int, ...]], seed: int) -> list[Array]:
 
 @dataclass(frozen=True)
 class Case:
-    """A teacher as exported, data by input name (the last sample is for testing), and what torch says of that one."""
+    """A teacher as exported, data by input name (the last sample is for testing), and what it gives for that one."""
 
     model: onnx.ModelProto
     feeds: Sequence[dict[str, Array]]
@@ -127,19 +125,26 @@ class Case:
 
 
 def case(entry: Entry) -> Case:
-    """Seeded weights and data, exported."""
+    """Seeded weights and data, exported; what torch computes is what the teacher should give."""
+    samples = [smooth(entry.inputs, seed) for seed in range(CALIBRATION + 1)]
+    if isinstance(entry.build, Path):
+        model = onnx.load(entry.build)
+        feeds = [dict(zip(_inputs(model), sample, strict=True)) for sample in samples]
+        return Case(model, feeds, list(expected(model, feeds[-1]).values()))
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    samples = [smooth(entry.inputs, seed) for seed in range(CALIBRATION + 1)]
     tensors = [tuple(map(torch.from_numpy, sample)) for sample in samples]
     module = prepared(entry.build(), tensors[:CALIBRATION])
     with torch.no_grad():
         found = module(*tensors[-1])
     teacher = [y.numpy() for y in (found if isinstance(found, tuple) else (found,))]
     model = export(module, tensors[-1], entry.exporter)
+    return Case(model, [dict(zip(_inputs(model), sample, strict=True)) for sample in samples], teacher)
+
+
+def _inputs(model: onnx.ModelProto) -> list[str]:
     weights = {tensor.name for tensor in model.graph.initializer}
-    names = [value.name for value in model.graph.input if value.name not in weights]
-    return Case(model, [dict(zip(names, sample, strict=True)) for sample in samples], teacher)
+    return [value.name for value in model.graph.input if value.name not in weights]
 
 
 def examine(entry: Entry) -> Outcome:
@@ -205,21 +210,21 @@ def _approximations(network: Network, steps: Sequence[Step]) -> list[str]:
 
 def _differences(network: Network, feeds: Mapping[str, Array]) -> list[str]:
     """Where engines, the closed form of the counts, or stock onnxruntime on the written file are not equal."""
-    before = before_encoders(network, dict(feeds))
-    values = {p.name: before[p.value][0] for p in network.encoders}
-    engines = (ReferenceEngine(network), FastEngine(network), OnnxEngine(network))
-    want, *others = (engine.run(values, COMPARED, record=True, prefixes=True) for engine in engines)
-    faults = [] if closed_form(network, want.spikes).same(want.counts) or not want.spikes else ["counts: closed form"]
-    for engine, trace in zip(engines[1:], others, strict=True):
-        name = type(engine).__name__
-        for kind, a, b in (("spikes", trace.spikes, want.spikes), ("potentials", trace.potentials, want.potentials)):
-            faults += [f"{name}: other {kind} of {key}" for key in b if not np.array_equal(a[key], b[key])]
-        if not trace.counts.same(want.counts):
-            faults.append(f"{name}: other counts")
+    runs = {name: load(network, name).run(feeds, COMPARED, record=True) for name in ENGINES}
+    want = runs.pop("reference")
+    assert want.counts.counts is not None
+    faults = []
+    if want.spikes and not closed_form(network, want.spikes).same(want.counts.counts):
+        faults.append("counts differ from their closed form")
+    for engine, found in runs.items():
+        for kind, a, b in (("spikes", found.spikes, want.spikes), ("values", found.outputs, want.outputs)):
+            faults += [f"{engine}: other {kind} of {key}" for key in b if not np.array_equal(a[key], b[key])]
+        if found.counts.counts is None or not found.counts.counts.same(want.counts.counts):
+            faults.append(f"{engine}: other counts")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.snn.onnx"
         write(network, file)
-        outputs = load(read(file), engine="reference").run(feeds, COMPARED).outputs
+        outputs = load(read(file)).run(feeds, COMPARED).outputs
         quiet = onnxruntime.SessionOptions()
         quiet.log_severity_level = 3
         session = onnxruntime.InferenceSession(file, quiet, providers=["CPUExecutionProvider"])
