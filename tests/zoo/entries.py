@@ -20,7 +20,7 @@ from tests.zoo.layers import Residual, UNet, conv, double, leaky, plain
 IMAGE, ODD, COLOURS, SMALL, VOLUME = (1, 32, 32), (1, 27, 30), (3, 32, 32), (1, 16, 16), (1, 16, 16, 16)
 UPS = (
     "transposed-2", "transposed-3", "transposed-4", "nearest", "nearest-size", "linear", "linear-size",
-    "linear-corners", "shuffle",
+    "linear-corners",
 )  # fmt: skip
 EXPORTS = Path(__file__).parents[1] / "exports"
 FROZEN: dict[str, Any] = {"options": {"passes": ("freeze-norm",)}, "lowered": 1.0, "bound": 1.0}
@@ -43,6 +43,9 @@ def unets() -> Iterator[Entry]:
             yield one(name, partial(UNet, up=up), IMAGE, exporter="legacy 17")
         if up in ("transposed-2", "transposed-3", "transposed-4", "nearest", "linear", "linear-corners"):
             yield one(f"U-Net 3D, {up} up", partial(UNet, 3, width=4, up=up), VOLUME)
+    for exporter in ("dynamo 20", "legacy 17"):
+        shuffled = partial(UNet, up="shuffle")
+        yield refused("U-Net 2D, PixelShuffle up", shuffled, IMAGE, exporter=exporter, because="DepthToSpace")
     for down in ("average", "stride"):
         yield one(f"U-Net 2D, {down} down", partial(UNet, down=down), IMAGE)
         yield one(f"U-Net 3D, {down} down", partial(UNet, 3, width=4, down=down), VOLUME)
@@ -164,7 +167,7 @@ def classifiers() -> Iterator[Entry]:
     yield one("MLP, softmax", c.perceptron, (1, 8, 8), bound=0.25)
     yield one("MLP, softmax", c.perceptron, (1, 8, 8), exporter="legacy 17", bound=0.25)
     yield one("Image and numbers", c.Fused, IMAGE, (6,))
-    yield refused("PointNet", c.Points, (3, 24), because="Max")
+    yield one("PointNet", c.Points, (3, 24))
     yield refused("Squeeze and excitation", c.Excited, COLOURS, because="Sigmoid|Mul")
     yield refused("GRU", c.Recurrent, (8, 4), because="GRU|spik")
     yield refused("Vision transformer", c.Transformer, SMALL, because="Transpose|Softmax|Mat")
@@ -180,7 +183,7 @@ def files() -> Iterator[Entry]:
 
 
 GAPS = {  # pattern of the entries' names -> what is missing today
-    "shuffle up": "PixelShuffle inside the network",
+    "PointNet": "the maximum over all positions",
     "freeze-norm": "the pass freeze-norm",
     "allow_analog": "analog parts between spiking ones",
     "GRU": "the refusal of a network without spikes",

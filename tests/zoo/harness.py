@@ -240,8 +240,8 @@ def complaints(entry: Entry, outcome: Outcome) -> list[str]:
     if outcome.verdict != entry.expected:
         found.append(f"{outcome.verdict} in place of {entry.expected}: {outcome.reason}")
     if outcome.verdict == "refused":
-        if not outcome.remedy:
-            found.append(f"a refusal without a remedy: {outcome.reason}")
+        if not outcome.remedy or "supported operators" in outcome.remedy:
+            found.append(f"a refusal without a remedy of its own: {outcome.reason}")
         if not entry.gap and not re.search(entry.because, outcome.reason):
             found.append(f"refused for another reason than {entry.because!r}: {outcome.reason}")
     else:
