@@ -16,7 +16,7 @@ from snncc.graph import Array
 from snncc.passes.compose import compose
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Resample, Synapse
 from snncc.synapses.apply import apply
-from snncc.synapses.routing import REPEATS, Reshape, Route, Slice, Upsample
+from snncc.synapses.routing import RELAYOUTS, REPEATS, Reshape, Route, Slice, Upsample
 
 Shape = tuple[int, ...]
 
@@ -129,7 +129,7 @@ def fitted(blocks: Form, route: Route | None, target: Shape | None) -> list[tupl
 def _routed(term: Term, shape: Shape, route: Route) -> Term | None:
     """The term of a block of `shape` after `route`."""
     synapse, here = term.synapse, route
-    if isinstance(route, Reshape):
+    if isinstance(route, RELAYOUTS):
         if synapse is not None or any(isinstance(r, REPEATS) for r in term.routing):
             return None
     elif isinstance(route, Slice) and not route.takes_all_channels(shape[0]) and synapse is not None:

@@ -12,7 +12,7 @@ from snncc.errors import UnsupportedError
 from snncc.graph import Array, Graph, Node
 from snncc.passes.resampling import chosen, nearest_indices, pad_indices
 from snncc.synapses import Conv, ConvTranspose, Dense, Synapse, Window
-from snncc.synapses.routing import Pad, Route, Slice
+from snncc.synapses.routing import Pad, Reshape, Route, Slice, Transpose
 
 ADVICE = {
     "Sigmoid": "train with ReLU inside the network; a sigmoid at the end is kept",
@@ -141,6 +141,25 @@ def reshape_target(graph: Graph, node: Node) -> tuple[int, ...] | None:
         return None
     shape = graph.shape(node.output)
     return shape[1:] if len(shape) > 1 and shape[0] == 1 else None
+
+
+def shuffle_of(graph: Graph, node: Node) -> tuple[Route, ...] | None:
+    """Transpose of all axes but the batch, DepthToSpace or SpaceToDepth in two dimensions; None for anything else."""
+    shape = graph.shape(node.inputs[0])
+    if len(shape) < 2 or shape[0] != 1:
+        return None
+    if node.op == "Transpose":
+        perm = tuple(int(axis) for axis in node.attrs.get("perm", range(len(shape))[::-1]))
+        return (Transpose(tuple(axis - 1 for axis in perm[1:])),) if perm[0] == 0 else None
+    if node.op not in ("DepthToSpace", "SpaceToDepth") or len(shape) != 4:
+        return None
+    b, (channels, height, width) = int(node.attrs["blocksize"]), shape[1:]
+    post = graph.shape(node.output)[1:]
+    if node.op == "SpaceToDepth":
+        return Reshape((channels, height // b, b, width // b, b)), Transpose((2, 4, 0, 1, 3)), Reshape(post)
+    if node.attrs.get("mode", "DCR") == "CRD":
+        return Reshape((channels // b**2, b, b, height, width)), Transpose((0, 3, 1, 4, 2)), Reshape(post)
+    return Reshape((b, b, channels // b**2, height, width)), Transpose((2, 3, 0, 4, 1)), Reshape(post)
 
 
 def route_of(graph: Graph, node: Node) -> Route | None:

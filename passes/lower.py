@@ -40,6 +40,7 @@ from snncc.passes.linear_ops import (
     one_sample,
     reshape_target,
     route_of,
+    shuffle_of,
     slice_weights,
 )
 from snncc.passes.resampling import local_sum
@@ -48,6 +49,7 @@ from snncc.synapses import Diagonal, Resample, Synapse
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 POOLS = ("AveragePool", "GlobalAveragePool")
+SHUFFLES = ("Transpose", "DepthToSpace", "SpaceToDepth")
 ROUTES = ("Resize", "Pad", "Reshape", "Slice")
 WORK = (*WEIGHTED, *POOLS, "Relu", "MaxPool")  # what the spiking network does; the epilogue never does it
 
@@ -238,6 +240,8 @@ class _Lowering:
             return self._add if node.op in ("Add", "Sub") and two_values and alike else None
         if node.op == "MaxPool" and all(v in self.analog for v in node.inputs):
             return None
+        if node.op in SHUFFLES:
+            return self._shuffle if shuffle_of(self.graph, node) is not None else None
         if node.op in ROUTES and route_of(self.graph, node) is None and reshape_target(self.graph, node) is None:
             return self._local_sum if node.op == "Resize" and node.inputs[0] not in self.analog else None
         return {
@@ -348,6 +352,17 @@ class _Lowering:
             out.append(moved)
         self.context.note(node.label, "lowered", "weightless routing")
         return named(node.output, tuple(out))
+
+    def _shuffle(self, node: Node) -> Form:
+        (block, *others), routes = self._form(node.inputs[0]), shuffle_of(self.graph, node)
+        assert routes is not None
+        if others:
+            raise self._refusal(node, "it rearranges a concatenation")
+        for route in routes:
+            moved = routed(block, route)
+            block = moved or routed(self._relay(block, node, f"{node.op} after a linear map"), route) or block
+        self.context.note(node.label, "lowered", "weightless routing")
+        return named(node.output, (block,))
 
     def _concat(self, node: Node) -> Form:
         self.context.note(node.label, "folded", "each branch keeps its own projection")

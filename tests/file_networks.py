@@ -11,7 +11,7 @@ from snncc.graph import Array, Graph, Node, Type, frozen
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron, Radix, Readout, Settled, Signed
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Resample, Window
-from snncc.synapses.routing import Pad, Reshape, Slice, Take, Upsample
+from snncc.synapses.routing import Pad, Reshape, Slice, Take, Transpose, Upsample
 
 STEPS = 7
 META = {"timesteps": STEPS, "t_max": 1000, "precision": "int8", "quantiles": {"e1": [0.1, 1 / 3]}}
@@ -72,7 +72,7 @@ def relays() -> Network:
     )
     projections = (
         Projection("input", "h", Dense(weights(4, 18)), (Reshape((18,)),)),
-        Projection("h", "r", Diagonal(i32(60, 3000)), (Reshape((2, 2)),)),
+        Projection("h", "r", Diagonal(i32(60, 3000)), (Reshape((2, 2)), Transpose((1, 0)))),
         Projection("lone", "r", Diagonal(i32(9, -70), i32(0, 2)), (Reshape((2, 2)),)),
         Projection("silent", "out", Dense(weights(3, 4))),
         Projection("r", "out", Dense(weights(3, 4, seed=1)), (Reshape((4,)),)),

@@ -284,3 +284,27 @@ def test_a_reshape_to_the_same_shape_needs_no_relay() -> None:
     network = check_lowering(model(text, {"s": [1, 4, 1, 1]}))
     assert isinstance(network, Network)
     assert not [p.name for p in network.populations if "relay" in p.name]
+
+
+SHUFFLES = {
+    "pixels": "s = DepthToSpace<blocksize = 2, mode = \"CRD\">(r) d = Conv(s, v)",
+    "depth first": "s = DepthToSpace<blocksize = 2>(r) d = Conv(s, v)",
+    "axes": "s = Transpose<perm = [0, 1, 3, 2]>(r) d = Conv(s, u)",
+    "to depth": "s = SpaceToDepth<blocksize = 2>(r) d = Conv(s, q)",
+}
+
+
+@pytest.mark.parametrize("body", SHUFFLES.values(), ids=SHUFFLES)
+def test_shuffles_are_weightless(body: str) -> None:
+    text = f"""a (float[1,1,6,8] x, float[4,1,1,1] w, float[2,1,3,3] v, float[2,4,3,3] u, float[2,16,3,3] q)
+        => (float y) {{ c = Conv(x, w) r = Relu(c) {body} y = Sigmoid(d) }}"""
+    network = check_lowering(model(text))
+    assert [p.name for p in network.populations] == ["x", "r", "d.readout"]
+    check_model(model(text))
+
+
+def test_channels_that_become_one_share_a_lambda() -> None:
+    text = """a (float[1,1,6,8] x, float[8,1,1,1] w, float[2,2,3,3] v) => (float y) {
+        c = Conv(x, w) r = Relu(c) s = DepthToSpace<blocksize = 2, mode = "CRD">(r) y = Conv(s, v) }"""
+    unit = compiled(ingest(model(text)))["r"].unit
+    assert unit is not None and len(set(unit[:4])) == len(set(unit[4:])) == 1 and unit[0] != unit[4]

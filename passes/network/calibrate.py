@@ -14,7 +14,7 @@ from snncc.graph import Array
 from snncc.network import Network, Population
 from snncc.passes.network.histograms import BINS, QUANTILES, least_squares, percentile
 from snncc.pipeline import Context, Level
-from snncc.synapses.routing import apply_all
+from snncc.synapses.routing import RELAYOUTS, apply_all
 
 METHODS, SCOPES = ("percentile", "max", "mse"), ("layer", "channel", "connection")
 
@@ -141,6 +141,7 @@ def _rows(
     if per == "channel":
         starts = np.cumsum([0, *(p.channels for p in neurons)])
         rows = {p.name: np.arange(a, a + p.channels) for p, a in zip(neurons, starts, strict=False)}
+        rows = _tied(network, rows)
     else:
         shared = networkx.Graph()
         shared.add_nodes_from(p.name for p in neurons)
@@ -153,6 +154,27 @@ def _rows(
     for name, row in rows.items():
         np.maximum.at(limit, row, top[name])
     return rows, limit
+
+
+def _tied(network: Network, rows: dict[str, Array]) -> dict[str, Array]:
+    """The same with one row for channels that a reshape or transpose makes into one channel, as a pixel shuffle does:
+    whoever reads them has one weight for all."""
+    shared = networkx.Graph()
+    labels = dict(rows)
+    for projection in network.projections:
+        pre, post = network[projection.pre], network[projection.post]
+        if pre.name not in labels or not (post.is_gate or any(isinstance(r, RELAYOUTS) for r in projection.routing)):
+            continue
+        spread = np.broadcast_to(labels[pre.name].reshape(-1, *(1,) * (len(pre.shape) - 1)) + 1, pre.shape)
+        moved = apply_all(projection.routing, spread, pre.shape)  # 0 where there is padding
+        for channel in moved.reshape(len(moved), -1):
+            networkx.add_path(shared, [int(n) - 1 for n in np.unique(channel) if n])
+        if post.is_gate:
+            labels[post.name] = moved.reshape(len(moved), -1).max(1) - 1
+    first = {label: min(group) for group in networkx.connected_components(shared) for label in group}
+    found = {name: np.array([first.get(int(r), int(r)) for r in row]) for name, row in rows.items()}
+    place = {label: k for k, label in enumerate(sorted({int(r) for row in found.values() for r in row}))}
+    return {name: np.array([place[int(r)] for r in row]) for name, row in found.items()}
 
 
 def _histograms(

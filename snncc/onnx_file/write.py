@@ -39,7 +39,7 @@ from snncc.onnx_file.facts import (
     to_json,
 )
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Pool, Resample, Window
-from snncc.synapses.routing import Pad, Reshape, Route, Slice, Take, Upsample
+from snncc.synapses.routing import Pad, Reshape, Route, Slice, Take, Transpose, Upsample
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,8 @@ class _Writer:
         if isinstance(route, Slice):
             ends = [self.integers(f"{stem}.{e}", v) for e, v in (("start", route.start), ("stop", route.stop))]
             return self.op("Slice", [x, *ends, self.integers(f"{stem}.axes", axes)], stem)
+        if isinstance(route, Transpose):
+            return self.op("Transpose", [x], stem, perm=(0, *(1 + axis for axis in route.perm)))
         assert isinstance(route, Reshape)
         return self.op("Reshape", [x, self.integers(f"{stem}.to", (0, *route.to))], stem)
 

@@ -1,4 +1,4 @@
-"""Weightless routing of spikes: upsample, take, zero pad, slice, reshape. Nothing here is counted as work."""
+"""Weightless routing of spikes: upsample, take, zero pad, slice, reshape, transpose. None of it counts as work."""
 
 from __future__ import annotations
 
@@ -129,8 +129,26 @@ class Reshape(Route):
         return x.reshape(*x.shape[: x.ndim - rank], *self.to)
 
 
+@dataclass(frozen=True)
+class Transpose(Route):
+    """Axis k of the result is axis perm[k] of (C, *spatial)."""
+
+    perm: tuple[int, ...]
+    kind = "transpose"
+
+    def shape(self, pre: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(self.perm) != list(range(len(pre))):
+            raise ValueError(f"cannot transpose {pre} by {self.perm}")
+        return tuple(pre[axis] for axis in self.perm)
+
+    def apply(self, x: Array, rank: int) -> Array:
+        lead = x.ndim - rank
+        return x.transpose(*range(lead), *(lead + axis for axis in self.perm))
+
+
+RELAYOUTS = (Reshape, Transpose)  # they rename neurons one to one
 REPEATS = (Upsample, Take)  # one neuron may stand at several places after them
-KINDS: tuple[type[Route], ...] = (Upsample, Take, Pad, Slice, Reshape)
+KINDS: tuple[type[Route], ...] = (Upsample, Take, Pad, Slice, Reshape, Transpose)
 
 
 def apply_all(routing: tuple[Route, ...], x: Array, shape: tuple[int, ...]) -> Array:
@@ -145,7 +163,7 @@ def split(routing: tuple[Route, ...], shape: tuple[int, ...]) -> tuple[tuple[Rou
     """(relayout, spatial): `spatial` works on each spatial axis alone, `relayout` renames neurons one to one."""
     cut = 0
     for k, route in enumerate(routing):
-        if isinstance(route, Reshape) or (isinstance(route, Slice) and not route.takes_all_channels(shape[0])):
+        if isinstance(route, RELAYOUTS) or (isinstance(route, Slice) and not route.takes_all_channels(shape[0])):
             cut = k + 1
         shape = route.shape(shape)
     return routing[:cut], routing[cut:]
