@@ -37,6 +37,8 @@ ADVICE = {
     "Pad": "pad spatial axes by constant amounts: with zeros, or by reflect, edge or wrap",
     "Split": "slice the channels instead",
     "Sum": "add two values at a time",
+    "Transpose": "where it mixes batch and space it comes from attention, or from adaptive pooling to a size "
+    "that does not divide: pool with fixed windows",
     "ReduceMax": "use a MaxPool over all positions",
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "in place of recurrent layers use convolutions over time"),
     **dict.fromkeys(("Erf", "HardSigmoid", "HardSwish", "Mish", "Softplus", "Softsign"), "train with ReLU"),

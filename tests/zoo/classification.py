@@ -31,6 +31,27 @@ def resnet(groups: int = 1, narrow: int = 0, pool: nn.Module | None = None) -> n
     return nn.Sequential(*stem, *blocks, *head(16))
 
 
+class Preactivated(nn.Module):
+    """ResNet v2: BN and ReLU stand before each convolution, sums are not rectified."""
+
+    def __init__(self, width: int = 10, blocks: int = 3) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, width, 3, 2, 1), nn.Sequential(*self._half(width)[:2], *head(width))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*self._half(width), *self._half(width)) for _ in range(blocks)
+        )
+
+    @staticmethod
+    def _half(width: int) -> list[nn.Module]:
+        return [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.last(x)
+
+
 class Mean(nn.Module):
     """The spatial mean, as code rather than as a layer."""
 

@@ -20,7 +20,7 @@ from tests.zoo.layers import Residual, UNet, conv, double, leaky, plain
 IMAGE, ODD, COLOURS, SMALL, VOLUME = (1, 32, 32), (1, 27, 30), (3, 32, 32), (1, 16, 16), (1, 16, 16, 16)
 UPS = (
     "transposed-2", "transposed-3", "transposed-4", "nearest", "nearest-size", "linear", "linear-size",
-    "linear-corners",
+    "linear-corners", "shuffle",
 )  # fmt: skip
 EXPORTS = Path(__file__).parents[1] / "exports"
 FROZEN: dict[str, Any] = {"options": {"passes": ("freeze-norm",)}, "lowered": 1.0, "bound": 1.0}
@@ -43,9 +43,6 @@ def unets() -> Iterator[Entry]:
             yield one(name, partial(UNet, up=up), IMAGE, exporter="legacy 17")
         if up in ("transposed-2", "transposed-3", "transposed-4", "nearest", "linear", "linear-corners"):
             yield one(f"U-Net 3D, {up} up", partial(UNet, 3, width=4, up=up), VOLUME)
-    for exporter in ("dynamo 20", "legacy 17"):
-        shuffled = partial(UNet, up="shuffle")
-        yield refused("U-Net 2D, PixelShuffle up", shuffled, IMAGE, exporter=exporter, because="DepthToSpace")
     for down in ("average", "stride"):
         yield one(f"U-Net 2D, {down} down", partial(UNet, down=down), IMAGE)
         yield one(f"U-Net 3D, {down} down", partial(UNet, 3, width=4, down=down), VOLUME)
@@ -53,6 +50,8 @@ def unets() -> Iterator[Entry]:
         yield one(f"U-Net 2D, {type(end).__name__.lower()} head", partial(UNet, end=end), IMAGE, exporter="legacy 13")
     for exporter in ("dynamo 20", "legacy 11", "legacy 17"):
         yield one("U-Net 2D, odd sizes, decoder padded", partial(UNet, crop=True), ODD, exporter=exporter)
+    yield one("U-Net 2D, argmax head", partial(s.Standardised, 4, True), IMAGE)
+    yield one("U-Net 2D, input standardised inside", s.Standardised, IMAGE)
     yield one("U-Net 2D without BatchNorm", partial(UNet, layer=plain), IMAGE)
     yield one("U-Net 2D, residual", partial(UNet, layer=Residual), IMAGE)
     yield one("U-Net 3D, residual", partial(UNet, 3, layer=Residual, width=4), VOLUME)
@@ -125,7 +124,7 @@ def images() -> Iterator[Entry]:
     yield one("DeepLab, dilated branches and image mean", partial(s.Pyramid, True), IMAGE)
     yield one("FCN, scores at two scales", s.FullyConvolutional, IMAGE)
     yield one("ESPCN super-resolution", s.superresolution, IMAGE)
-    yield refused("Autoencoder with a linear code", s.autoencoder, SMALL, because="channels of different thresholds")
+    yield one("Autoencoder with a linear code", s.autoencoder, SMALL)
     yield one("Autoencoder with a linear code", s.autoencoder, SMALL, options={"per": "layer"})
     yield one("Siamese difference, shared weights", s.Siamese, IMAGE, IMAGE)
     yield one("Reflect padding", partial(s.padded, "reflect"), SMALL)
@@ -157,7 +156,8 @@ def classifiers() -> Iterator[Entry]:
     yield one("ResNeXt, groups of 4", partial(c.resnet, 4, 8), COLOURS)
     yield one("MobileNetV2 with ReLU", partial(c.mobilenet, nn.ReLU), COLOURS)
     yield one("MobileNet, depthwise separable", c.mobilenet_v1, COLOURS)
-    yield refused("ShuffleNet", c.Shuffle, COLOURS, because="Transpose")
+    yield one("ShuffleNet", c.Shuffle, COLOURS)
+    yield one("ResNet, pre-activation", c.Preactivated, COLOURS)
     yield one("DenseNet", c.Dense, COLOURS)
     yield one("Inception", c.Inception, COLOURS)
     yield one("SqueezeNet", c.squeezenet, COLOURS)

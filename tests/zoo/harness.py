@@ -162,6 +162,7 @@ def examine(entry: Entry) -> Outcome:
     exact = run_graph(step.before, feeds[-1], network.outputs)
     spiking, dead = _spiking(network, feeds[-1])
     faults = [f"{name} never fires" for name in dead]
+    faults += [f"output {k} of the teacher is the same everywhere" for k, y in enumerate(teacher) if not np.ptp(y)]
     faults += _differences(network, feeds[-1])
     if (far := _worst(lowered, [exact[name] for name in network.outputs])) > EXACT:
         faults.append(f"the lowered network differs from its graph by {far:.2g}")
@@ -186,13 +187,19 @@ def _reason(error: SnnccError) -> str:
 
 def _worst(found: Sequence[Array], want: Sequence[Array]) -> float:
     """The largest difference as a part of the largest output, of the worst output."""
-    assert [a.shape for a in found] == [b.shape for b in want]
-    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, want, strict=True))
+    return _error(found, want, lambda x: float(np.abs(x).max()))
 
 
 def _mean(found: Sequence[Array], want: Sequence[Array]) -> float:
     """The root mean square difference as a part of the root mean square, of the worst output."""
-    return max(float(np.sqrt(np.square(a - b).mean() / np.square(b).mean())) for a, b in zip(found, want, strict=True))
+    return _error(found, want, lambda x: float(np.sqrt(np.square(x).mean())))
+
+
+def _error(found: Sequence[Array], want: Sequence[Array], size: Callable[[Array], float]) -> float:
+    """By `size`; of labels, the part that differs."""
+    assert [a.shape for a in found] == [b.shape for b in want]
+    both = list(zip(found, want, strict=True))
+    return max(size(a - b) / size(b) if b.dtype.kind == "f" else float((a != b).mean()) for a, b in both)
 
 
 def _spiking(network: Network, feeds: Mapping[str, Array]) -> tuple[list[Array], list[str]]:

@@ -192,6 +192,18 @@ def acting(act: Callable[[], nn.Module]) -> nn.Module:
     return UNet(layer=partial(double, act=act))
 
 
+class Standardised(nn.Module):
+    """A U-Net that brings its input to mean 0 and deviation 1 by constants, and may end with labels."""
+
+    def __init__(self, outputs: int = 2, labels: bool = False) -> None:
+        super().__init__()
+        self.net, self.labels = UNet(outputs=outputs), labels
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.net((x - 0.4) / 0.25)
+        return scores.argmax(1) if self.labels else scores
+
+
 class FullyConvolutional(nn.Module):
     """FCN: scores at two scales, the coarse one upsampled by a transposed convolution of kernel 4 and added."""
 
