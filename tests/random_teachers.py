@@ -181,7 +181,8 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from([
             "conv", "maxpool", "avgpool", "avgpool-relay", "upsample", "up-linear", "up-general", "concat", "residual",
-            "slice", "up-slice", "shuffle", "branches", "input again", "scale", "twice", "resize", "resize", "pad", "depthwise",
+            "slice", "up-slice", "shuffle", "branches", "input again", "scale", "twice", "resize", "resize",
+            "pad", "depthwise",
         ]))
         channels, *spatial = build.shapes[x]
         ones = [1] * rank
@@ -243,18 +244,18 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
             ways = ["channels", "axes", "pixels"] if rank == 2 else ["channels", "axes"]
             way = draw(st.sampled_from(ways))
             y = x if draw(st.booleans()) else conv(x)
-            cout, *size = build.shapes[y]
+            cout, *extent = build.shapes[y]
             if way == "pixels" and cout % 4 == 0:
                 mode = draw(st.sampled_from(["CRD", "DCR"]))
-                big = (cout // 4, size[0] * 2, size[1] * 2)
+                big = (cout // 4, extent[0] * 2, extent[1] * 2)
                 y = build.node("DepthToSpace", [y], big, blocksize=2, mode=mode)
             elif way == "channels" and cout % 2 == 0:
-                halves = build.constant(np.array([0, 2, cout // 2, *size], np.int64))
-                y = build.node("Reshape", [y, halves], (2, cout // 2, *size))
-                y = build.node("Transpose", [y], (cout // 2, 2, *size), perm=[0, 2, 1, *range(3, 3 + rank)])
-                y = build.node("Reshape", [y, build.constant(np.array([0, cout, *size], np.int64))], (cout, *size))
+                halves = build.constant(np.array([0, 2, cout // 2, *extent], np.int64))
+                y = build.node("Reshape", [y, halves], (2, cout // 2, *extent))
+                y = build.node("Transpose", [y], (cout // 2, 2, *extent), perm=[0, 2, 1, *range(3, 3 + rank)])
+                y = build.node("Reshape", [y, build.constant(np.array([0, cout, *extent], np.int64))], (cout, *extent))
             else:
-                y = build.node("Transpose", [y], (cout, *size[::-1]), perm=[0, 1, *range(2, 2 + rank)[::-1]])
+                y = build.node("Transpose", [y], (cout, *extent[::-1]), perm=[0, 1, *range(2, 2 + rank)[::-1]])
             x = build.relu(conv(y))
         elif kind == "up-slice" and max(spatial) < 10:
             x = build.relu(conv(slices(build.upsample(x, 2))))
