@@ -16,7 +16,8 @@ Networks are small and untrained (He's weights, normalisation that has seen data
 show what is read and lowered, not how accurate trained networks are: that is in [main_job.md](results/main_job.md).
 
 - **lowered**: largest error of the lowered network on analog values against torch, as a part of the largest output.
-  It is a matter of rounding ({EXACT:g} is allowed), except where the row names a pass that approximates.
+  It is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass
+  changed on purpose (measured on the images for calibration), or where the exporter halved the precision.
 - **spiking**: the same for the int8 spiking network at T = {STEPS}; in brackets the root mean square error as a part of
   the output's root mean square. All with the default recipe, calibrated on 16 other images.
 - **engines**: whether spikes, outputs and counts of the reference, the fast engine and onnxruntime are
@@ -58,7 +59,8 @@ def _key(entry: Entry) -> str:
 def _compiled(entry: Entry, outcome: Outcome) -> str:
     equal = "equal" if not outcome.faults else "; ".join(outcome.faults)
     error = f"{outcome.worst:.3f} ({outcome.mean:.3f})"
-    figures = (f"{outcome.neurons:,}", outcome.populations, outcome.relays, f"{outcome.lowered:.1e}", error, equal)
+    lowered = f"{outcome.lowered:.1e}" + (f": {outcome.reason}" if outcome.reason else "")
+    figures = (f"{outcome.neurons:,}", outcome.populations, outcome.relays, lowered, error, equal)
     return f"{_key(entry)} {' | '.join(map(str, figures))} |"
 
 

@@ -23,7 +23,7 @@ UPS = (
     "linear-corners", "shuffle",
 )  # fmt: skip
 EXPORTS = Path(__file__).parents[1] / "exports"
-FROZEN: dict[str, Any] = {"options": {"passes": ("freeze-norm",)}, "lowered": 1.0, "bound": 1.0}
+FROZEN: dict[str, Any] = {"options": {"passes": ("freeze-norm",)}, "lowered": 0.7, "bound": 0.5}
 ANALOG: dict[str, Any] = {"options": {"passes": ("lower{allow_analog=true}",)}}
 
 
