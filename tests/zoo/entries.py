@@ -99,6 +99,7 @@ def seeds() -> Iterator[Entry]:
         build = partial(s.nn_unet, nd)
         yield refused(f"nnU-Net, {nd}D", build, shape, because="InstanceNormalization")
         yield one(f"nnU-Net, {nd}D", build, shape, **FROZEN)
+        yield one(f"nnU-Net, {nd}D", build, shape, **ANALOG)
         yield one(f"DnCNN, {nd}D", partial(s.Denoiser, nd), shape)
     grouped = partial(UNet, layer=partial(double, kind="group"))
     for exporter in ("dynamo 20", "legacy 17"):
@@ -169,6 +170,8 @@ def classifiers() -> Iterator[Entry]:
     yield one("Image and numbers", c.Fused, IMAGE, (6,))
     yield one("PointNet", c.Points, (3, 24))
     yield refused("Squeeze and excitation", c.Excited, COLOURS, because="Sigmoid|Mul")
+    yield one("Squeeze and excitation", c.Excited, COLOURS, **ANALOG)
+    yield one("VGG, adaptive pooling 8x8 to 3x3", partial(c.vgg, None, 3), COLOURS, **ANALOG)
     yield refused("GRU", c.Recurrent, (8, 4), because="GRU|spik")
     yield refused("Vision transformer", c.Transformer, SMALL, because="Transpose|Softmax|Mat")
 
