@@ -18,8 +18,8 @@ show what is read and lowered, not how accurate trained networks are: that is in
 - **lowered**: largest error of the lowered network on analog values against torch, as a part of the largest output.
   It is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass
   changed on purpose (measured on the images for calibration), or where the exporter halved the precision.
-- **spiking**: the same for the int8 spiking network at T = {STEPS}; in brackets the root mean square error as a part of
-  the output's root mean square. All with the default recipe, calibrated on 16 other images.
+- **spiking**: the same for the int8 spiking network at T = {STEPS} (a radix code: its digits); in brackets the root mean square error as a part of
+  the output's root mean square. The default recipe but for the options, calibrated on 16 other images.
 - **engines**: whether spikes, outputs and counts of the reference, the fast engine and onnxruntime are
   equal over {COMPARED} steps, the counts equal their closed form, and stock onnxruntime gives the same
   outputs from the written file.

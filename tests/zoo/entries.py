@@ -176,6 +176,22 @@ def classifiers() -> Iterator[Entry]:
     yield refused("Vision transformer", c.Transformer, SMALL, because="Transpose|Softmax|Mat")
 
 
+def codes() -> Iterator[Entry]:
+    """Some of them with other neurons, codes and encoders."""
+    chosen: dict[str, tuple[Any, tuple[tuple[int, ...], ...]]] = {
+        "U-Net 2D, transposed-3 up": (partial(UNet, up="transposed-3"), (IMAGE,)),
+        "VoxelMorph, 2D": (partial(s.Registration, (32, 32), act=partial(nn.LeakyReLU, 0.2)), (IMAGE, IMAGE)),
+        "MobileNetV2": (c.mobilenet, (COLOURS,)),
+        "Inception": (c.Inception, (COLOURS,)),
+    }
+    ways = (
+        ("neuron", "if", 0.3), ("neuron", "settled", 0.25), ("neuron", "multi-threshold:4:signed", 0.2),
+        ("code", "radix:4", 0.5), ("encoder", "poisson", 0.6), ("precision", "int4", 0.9),
+    )  # fmt: skip
+    for (name, (build, inputs)), (option, choice, bound) in product(chosen.items(), ways):
+        yield Entry(name, build, inputs, "legacy 17", {option: choice}, bound=bound)
+
+
 def files() -> Iterator[Entry]:
     """Teachers that other tools exported, where the files are there."""
     shapes = {"U-Net": (16, 12, 1), "classifier": (8, 8, 3)}
@@ -201,6 +217,7 @@ def _all() -> Iterator[Entry]:
     yield from images()
     yield from classifiers()
     yield from files()
+    yield from codes()
 
 
 def _with_gap(entry: Entry) -> Entry:
