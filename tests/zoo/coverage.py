@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.zoo.harness import COMPARED, EXACT, STEPS, Entry, Outcome
+from tests.zoo.harness import CALIBRATION, COMPARED, EXACT, STEPS, Entry, Outcome
 
 FILE = Path(__file__).parents[2] / "docs" / "coverage.md"
 HEADER = f"""# Coverage
 
-What `snncc compile` makes of {{entries}} teachers: {{architectures}} architectures through {{exporters}} exporter
-settings of torch. Made by `python -m tests.zoo`; `pytest -m slow tests/test_zoo.py` checks every line again.
-Networks are small and untrained (He's weights, normalisation that has seen data), with random blobs for images. They
-show what is read and lowered, not how accurate trained networks are: that is in [main_job.md](results/main_job.md).
+What `snncc compile` makes of {{entries}} teachers: {{architectures}} architectures through {{exporters}} ways of export.
+Made by `python -m tests.zoo`; `pytest -m slow tests/test_zoo.py` checks every line again. The networks are small and
+not trained (He's weights, normalisation that has seen data), with random blobs for images: they show what is read and
+lowered, not how accurate trained networks are, which [main_job.md](results/main_job.md) does.
 
-- **lowered**: largest error of the lowered network on analog values against torch, as a part of the largest output.
-  It is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass
-  changed on purpose (measured on the images for calibration), or where the exporter halved the precision.
-- **spiking**: the same for the int8 spiking network at T = {STEPS} (a radix code: its digits); in brackets the root mean square error as a part of
-  the output's root mean square. The default recipe but for the options, calibrated on 16 other images.
-- **engines**: whether spikes, outputs and counts of the reference, the fast engine and onnxruntime are
-  equal over {COMPARED} steps, the counts equal their closed form, and stock onnxruntime gives the same
-  outputs from the written file.
 - **neurons**, **populations**: max gates and relays included, encoders and readouts left out.
+- **lowered**: largest error of the lowered network on analog values against torch, as a part of the largest output. It
+  is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass changed on purpose (measured on the
+  images for calibration), or where the exporter halved the precision.
+- **spiking**: the same for the spiking network at T = {STEPS} (a radix code: at its digits); in brackets the root mean
+  square error as a part of the output's root mean square; of labels, the part that differs. The default recipe (int8,
+  signed neurons) but for the options, calibrated on {CALIBRATION} other images.
+- **engines**: "equal" where spikes, outputs and counts of the reference, the fast engine and onnxruntime are equal over
+  {COMPARED} steps, the counts equal their closed form, and stock onnxruntime gives these outputs from the written file.
 """
 COMPILED = "| architecture | exporter | options | neurons | populations | relays | lowered | spiking | engines |"
 REFUSED = "| architecture | exporter | options | reason | remedy |"
