@@ -10,15 +10,15 @@ from tests.zoo.harness import CALIBRATION, COMPARED, EXACT, STEPS, Entry, Outcom
 FILE = Path(__file__).parents[2] / "docs" / "coverage.md"
 HEADER = f"""# Coverage
 
-What `snncc compile` makes of {{entries}} teachers: {{architectures}} architectures through {{exporters}} ways of export.
-Made by `python -m tests.zoo`; `pytest -m slow tests/test_zoo.py` checks every line again. The networks are small and
-not trained (He's weights, normalisation that has seen data), with random blobs for images: they show what is read and
-lowered, not how accurate trained networks are, which [main_job.md](results/main_job.md) does.
+What `snncc compile` makes of {{entries}} teachers: {{architectures}} architectures through {{exporters}} ways of
+export. Made by `python -m tests.zoo`; `pytest -m slow tests/test_zoo.py` checks every line again. The networks are
+small and not trained (He's weights, normalisation that has seen data), with random blobs for images: they show what is
+read and lowered, not how accurate trained networks are, which [main_job.md](results/main_job.md) does.
 
 - **neurons**, **populations**: max gates and relays included, encoders and readouts left out.
 - **lowered**: largest error of the lowered network on analog values against torch, as a part of the largest output. It
-  is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass changed on purpose (measured on the
-  images for calibration), or where the exporter halved the precision.
+  is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass changed on purpose (measured on
+  the images for calibration), or where the exporter halved the precision.
 - **spiking**: the same for the spiking network at T = {STEPS} (a radix code: at its digits); in brackets the root mean
   square error as a part of the output's root mean square; of labels, the part that differs. The default recipe (int8,
   signed neurons) but for the options, calibrated on {CALIBRATION} other images.
