@@ -25,8 +25,11 @@ ADVICE = {
     "LeakyRelu": "train with a slope above 0 and at most 1, or with ReLU",
     "PRelu": "train with one slope a channel, above 0 and at most 1, or with ReLU",
     "Clip": "train with ReLU or ReLU6",
-    "InstanceNormalization": "train with BatchNorm, whose statistics are frozen",
-    "GroupNormalization": "train with BatchNorm, whose statistics are frozen",
+    "InstanceNormalization": "freeze its statistics over the calibration set (changes the outputs; says by how much): "
+    "--pass freeze-norm; or train with BatchNorm",
+    "GroupNormalization": "freeze its statistics over the calibration set (changes the outputs; says by how much): "
+    "--pass freeze-norm; or train with BatchNorm",
+    "LayerNormalization": "train with BatchNorm, whose statistics are frozen",
     "LRN": "train with BatchNorm, whose statistics are frozen",
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
     "Resize": "resize by constant factors without antialias or crop; nearest: asymmetric and floor",
@@ -35,20 +38,23 @@ ADVICE = {
     "Concat": "concatenate along channels",
     "Conv": "let each of its groups read from one branch of the concatenation",
     "Pad": "pad spatial axes by constant amounts: with zeros, or by reflect, edge or wrap",
-    "Split": "slice the channels instead",
-    "Sum": "add two values at a time",
     "Transpose": "where it mixes batch and space it comes from attention, or from adaptive pooling to a size "
     "that does not divide: pool with fixed windows",
-    "ReduceMax": "use a MaxPool over all positions",
+    "HardSwish": "products of a value and its gate do not spike: train with ReLU",
+    **dict.fromkeys(("Erf", "HardSigmoid", "Mish", "Softplus", "Softsign"), "train with ReLU"),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "in place of recurrent layers use convolutions over time"),
-    **dict.fromkeys(("Erf", "HardSigmoid", "HardSwish", "Mish", "Softplus", "Softsign"), "train with ReLU"),
 }
 
 
-def one_sample(graph: Graph) -> None:
-    """Raises UnsupportedError unless every input with a batch axis has a batch of 1: a network runs one sample."""
+def one_image(graph: Graph) -> None:
+    """Raises UnsupportedError unless every input is an image and its batch, if it has one, 1: a network runs one
+    sample."""
     for name in graph.inputs:
-        shape = graph.shape(name)
+        shape, dtype = graph.shape(name), graph.types[name].dtype
+        if dtype not in ("float32", "uint8"):
+            raise UnsupportedError(
+                f"an input of {dtype} is no image", node=f"input {name}", remedy="give the network a float32 input"
+            )
         if len(shape) > 1 and shape[0] != 1:
             raise UnsupportedError(
                 f"a fixed batch of {shape[0]}", node=f"input {name}", remedy="export with batch 1 or a dynamic batch"

@@ -37,7 +37,7 @@ from snncc.passes.linear_ops import (
     convolution,
     dense,
     max_pool_window,
-    one_sample,
+    one_image,
     reshape_target,
     route_of,
     shuffle_of,
@@ -60,7 +60,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_sample,)
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_image,)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from snncc.errors import OptionError
 from snncc.neurons.base import total_count
+from snncc.passes.graph.clip_to_relu import ClipToRelu
 from snncc.passes.graph.dead_nodes import DeadNodes
 from snncc.passes.graph.drop_noop import DropNoop
 from snncc.passes.graph.fold_affine import FoldAffine
 from snncc.passes.graph.fold_batchnorm import FoldBatchNorm
 from snncc.passes.graph.fold_pad import FoldPad
+from snncc.passes.graph.layout import Layout
 from snncc.passes.graph.matmul_to_gemm import MatMulToGemm
 from snncc.passes.graph.relu_before_maxpool import ReluBeforeMaxPool
+from snncc.passes.graph.repeat_to_resize import RepeatToResize
 from snncc.passes.graph.sink_concat import SinkConcat
 from snncc.passes.lower import Lower
 from snncc.passes.network.calibrate import Calibrate
@@ -24,7 +27,10 @@ def graph_passes() -> list[Pass]:
     """The teacher made simple, without changing a number beyond rounding."""
     return [
         DropNoop(),
+        Layout(),
+        RepeatToResize(),
         MatMulToGemm(),
+        ClipToRelu(),
         SinkConcat(),
         ReluBeforeMaxPool(),
         FoldBatchNorm(),

@@ -8,13 +8,16 @@ import pytest
 
 from snncc.graph import Graph
 from snncc.ingest import ingest
+from snncc.passes.graph.clip_to_relu import ClipToRelu
 from snncc.passes.graph.dead_nodes import DeadNodes
 from snncc.passes.graph.drop_noop import DropNoop
 from snncc.passes.graph.fold_affine import FoldAffine
 from snncc.passes.graph.fold_batchnorm import FoldBatchNorm
 from snncc.passes.graph.fold_pad import FoldPad
+from snncc.passes.graph.layout import Layout
 from snncc.passes.graph.matmul_to_gemm import MatMulToGemm
 from snncc.passes.graph.relu_before_maxpool import ReluBeforeMaxPool
+from snncc.passes.graph.repeat_to_resize import RepeatToResize
 from snncc.passes.graph.sink_concat import SinkConcat
 from snncc.pipeline import Context, Pass
 from snncc.runtime.host import run_graph
@@ -30,6 +33,9 @@ PASSES: dict[str, Pass] = {
         MatMulToGemm(),
         SinkConcat(),
         ReluBeforeMaxPool(),
+        Layout(),
+        RepeatToResize(),
+        ClipToRelu(),
         DropNoop(),
         DeadNodes(),
     )
@@ -318,6 +324,20 @@ CASES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
         {},
         "MaxPool Sub Relu",
     ),
+    "pad and max pool of relu6": (
+        "fold-pad,drop-noop",
+        f"agraph ({X}, int64[8] p, float n, float u) => (float y) {{ a = Clip (x, n, u)  b = Pad (a, p) "
+        "  c = MaxPool <kernel_shape=[3,3], strides=[2,2]> (b)  y = Relu (c) }",
+        {**SPATIAL_PADS, "n": 0, "u": 0.5},
+        "Clip MaxPool",
+    ),
+    "pad and max pool of a clip from below 0": (
+        "fold-pad,drop-noop",
+        f"agraph ({X}, int64[8] p, float n) => (float y) {{ a = Clip (x, n)  b = Pad (a, p) "
+        "  c = MaxPool <kernel_shape=[3,3], strides=[2,2]> (b)  y = Relu (c) }",
+        {**SPATIAL_PADS, "n": -0.5},
+        "Clip Pad MaxPool Relu",
+    ),
     "no-ops": (
         "drop-noop",
         f"agraph ({X}, float one, float[4,1,1] zero, int64[8] p, int64[4] s, float[4] k) => (float y) "
@@ -349,6 +369,149 @@ CASES: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
 }
 
 
+TO_FIRST, TO_LAST = "Transpose <perm=[0,3,1,2]>", "Transpose <perm=[0,2,3,1]>"
+LAST = "float[1,8,6,4] x"
+INNER = f"c = {TO_FIRST} (x)  d = Conv (c, w)  e = {TO_LAST} (d)"  # e: [1, 6, 4, 4]
+CHANNELS_LAST: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
+    "two convs": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w) => (float y) "
+        f"{{ {INNER}  f = Relu (e)  g = {TO_FIRST} (f)  h = Conv (g, w)  y = {TO_LAST} (h) }}",
+        {},
+        "Transpose Conv Relu Conv Transpose",
+    ),
+    "bias, scale, slopes": (
+        "layout",
+        f"agraph ({LAST}, {CONV}, float[1,1,1,4] s, float[4] v, float q) => (float y) "
+        f"{{ {INNER}  f = Add (b, e)  g = Mul (f, s)  h = PRelu (g, v)  i = Sub (q, h)  y = {TO_FIRST} (i) }}",
+        {},
+        "Transpose Conv Add Mul PRelu Sub",
+    ),
+    "concat, add with a raw input": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,1,1] w) => (float y) "
+        f"{{ {INNER}  f = Add (e, x)  g = Concat <axis=-1> (x, f, e)  h = Concat <axis=1> (g, g) "
+        f"  y = {TO_FIRST} (h) }}",
+        {},
+        "Transpose Conv Transpose Add Concat Concat",
+    ),
+    "read as both": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w) => (float y, float z) "
+        f"{{ {INNER}  y = Relu (e)  f = Softmax <axis=-1> (e)  z = Add (f, y) }}",
+        {},
+        "Transpose Conv Relu Transpose Softmax Transpose Add Transpose Transpose",
+    ),
+    "means": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w, int64[2] a, int64[1] r) => (float y, float z, float t, float u) "
+        f"{{ {INNER}  y = ReduceMean (e, a)  z = ReduceMean <keepdims=0> (e, a)  t = ReduceMean <keepdims=0> (e, r) "
+        "  u = ReduceMax (e, a) }",
+        {"a": [1, 2], "r": [1]},
+        "Transpose Conv GlobalAveragePool GlobalAveragePool Reshape Transpose ReduceMean MaxPool Transpose Transpose",
+    ),
+    "pad, resize, slice": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w, int64[4] p, int64[2] a, float[4] k, int64[1] i, int64[1] j, float f) "
+        f'=> (float y) {{ {INNER}  g = Pad (e, p, f, a)  h = Resize <mode="nearest", nearest_mode="floor", '
+        f'coordinate_transformation_mode="asymmetric"> (g, , k)  l = Slice (h, i, j, i)  y = {TO_FIRST} (l) }}',
+        {"p": [1, 0, 0, 1], "a": [1, -1], "k": [1, 2, 3, 1], "i": [1], "j": [5], "f": 0.5},
+        "Transpose Conv Pad Resize Slice",
+    ),
+    "flatten, dense": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w, float[96,5] m, float[3,96] n, float[3] b) => (float y, float z) "
+        f"{{ {INNER}  f = Flatten (e)  y = MatMul (f, m)  z = Gemm <transB=1> (f, n, b) }}",
+        {},
+        "Transpose Conv Reshape MatMul Gemm",
+    ),
+    "flatten, softmax, dense": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w, float[96,5] m) => (float y) "
+        f"{{ {INNER}  f = Flatten (e)  g = Softmax (f)  y = MatMul (g, m) }}",
+        {},
+        "Transpose Conv Transpose Reshape Softmax MatMul",
+    ),
+    "dense on a map": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w, float[4,7] m, float[7] b) => (float y) "
+        f"{{ {INNER}  f = MatMul (e, m)  g = Add (f, b)  y = Relu (g) }}",
+        {},
+        "Transpose Conv Conv Add Relu Transpose",
+    ),
+    "one channel by reshape": (
+        "layout",
+        "agraph (float[1,8,6,1] x, float[1,1,3,3] w, int64[4] s, int64[4] t) => (float y) "
+        "{ a = Reshape (x, s)  b = Conv (a, w)  c = Reshape (b, t)  d = Relu (c)  y = Flatten (d) }",
+        {"s": [1, 1, 8, 6], "t": [1, 6, 4, 1]},
+        "Reshape Conv Relu Reshape",
+    ),
+    "gate of another rank": (
+        "layout",
+        f"agraph ({LAST}, float[4,4,3,3] w, float[4] x2) => (float y) {{ {INNER}  f = Mul (e, x2)  y = Relu (f) }}",
+        {},
+        "Transpose Conv Transpose Mul Relu",
+    ),
+    "signal": (
+        "layout",
+        "agraph (float[1,8,4] x, float[4,4,3] w, float[4] b) => (float y) { a = Transpose <perm=[0,2,1]> (x) "
+        "  c = Conv (a, w)  d = Transpose <perm=[0,2,1]> (c)  e = Add (d, b)  f = Relu (e) "
+        "  g = Transpose <perm=[0,2,1]> (f)  y = Conv (g, w) }",
+        {},
+        "Transpose Conv Add Relu Conv",
+    ),
+    "volume": (
+        "layout",
+        "agraph (float[1,5,4,6,2] x, float[3,2,3,3,3] w, float[3] b, int64[3] a) => (float y) "
+        "{ c = Transpose <perm=[0,4,1,2,3]> (x)  d = Conv (c, w)  e = Transpose <perm=[0,2,3,4,1]> (d)  f = Add (e, b) "
+        "  y = ReduceMean <keepdims=0> (f, a) }",
+        {"a": [1, 2, 3]},
+        "Transpose Conv Add GlobalAveragePool Reshape",
+    ),
+    "repetition along rows, then columns": (
+        "layout,repeat-to-resize",
+        f"agraph ({LAST}, float[4,4,3,3] w, int64[5] s, int64[5] r, int64[4] t, int64[5] u, int64[5] q, int64[4] v) "
+        f"=> (float y) {{ {INNER}  f = Reshape (e, s)  g = Tile (f, r)  h = Reshape (g, t)  i = Reshape (h, u) "
+        f"  j = Expand (i, q)  k = Reshape (j, v)  l = {TO_FIRST} (k)  y = Relu (l) }}",
+        {"s": [1, 6, 1, 4, 4], "r": [1, 1, 3, 1, 1], "t": [1, 18, 4, 4], "u": [1, 18, 4, 1, 4], "q": [1, 1, 1, 2, 1],
+         "v": [1, 18, 8, 4]},
+        "Transpose Conv Resize Resize Relu",
+    ),
+    "tiling is no repetition": (
+        "repeat-to-resize",
+        f"agraph ({X}, int64[5] s, int64[5] r, int64[4] t) => (float y) "
+        "{ a = Reshape (x, s)  b = Tile (a, r)  c = Reshape (b, t)  y = Relu (c) }",
+        {"s": [1, 4, 1, 8, 8], "r": [1, 1, 2, 1, 1], "t": [1, 4, 16, 8]},
+        "Reshape Tile Reshape Relu",
+    ),
+}
+CLIPS: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
+    name: (
+        "clip-to-relu",
+        f"agraph ({X}, float l, float h, float i, float j) => (float y) {{ {body} }}",
+        {"l": bounds[0], "h": bounds[1], "i": (*bounds, 0, 0)[2], "j": (*bounds, 0, 0)[3]},
+        operators,
+    )
+    for name, bounds, body, operators in (
+        ("from 0", (0, 6), "a = Clip (x, l, h)  y = Sigmoid (a)", "Clip Sigmoid"),
+        ("relu by clip", (0, 6), "y = Clip (x, l)", "Relu"),
+        ("no bound at all", (0, 6), "a = Clip (x)  y = Sigmoid (a)", "Identity Sigmoid"),
+        ("largest float32", (0, 3.4e38), "a = Clip (x, l, h)  y = Sigmoid (a)", "Relu Sigmoid"),
+        ("from -0.5", (-0.5, 0.7), "a = Clip (x, l, h)  y = Sigmoid (a)", "Add Clip Add Sigmoid"),
+        ("from 0.25 up", (0.25, 9), "a = Clip (x, l)  y = Sigmoid (a)", "Add Relu Add Sigmoid"),
+        ("up to -0.25", (0, -0.25), "a = Clip (x, , h)  y = Sigmoid (a)", "Mul Add Relu Mul Add Sigmoid"),
+        ("at the end", (-0.5, 0.7), "y = Clip (x, l, h)", "Clip"),
+        ("relu, clip, clip, crossing", (-1, 0.5, 0.6, 0.55),
+         "a = Relu (x)  b = Clip (a, l, h)  c = Clip (b, i, j)  y = Sigmoid (c)", "Clip Sigmoid"),
+        ("relu, relu6", (0, 6), "a = Relu (x)  b = Clip (a, l, h)  c = Relu (b)  y = Sigmoid (c)", "Clip Sigmoid"),
+        ("relu, clip", (0.25, 0.75), "a = Relu (x)  b = Clip (a, l, h)  y = Sigmoid (b)", "Add Clip Add Sigmoid"),
+        ("relu read twice", (-1, 0.5), "a = Relu (x)  b = Clip (a, l, h)  y = Mul (a, b)", "Relu Add Clip Add Mul"),
+    )
+}
+CASES |= {f"channels-last: {name}": case for name, case in CHANNELS_LAST.items()}
+CASES |= {f"clip: {name}": case for name, case in CLIPS.items()}
+
+
 def run(graph: Graph, names: str) -> tuple[Graph, Context]:
     context = Context()
     for name in names.split(","):
@@ -375,7 +538,8 @@ def test_equal(name: str) -> None:
     if after is not graph:
         assert context.notes
     kept = {origin for node in after.nodes for origin in node.origin}
-    assert passes == "drop-noop" or kept == {origin for node in graph.nodes for origin in node.origin}
+    drops = "drop-noop" in passes or "layout" in passes
+    assert drops or kept == {origin for node in graph.nodes for origin in node.origin}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -211,7 +211,6 @@ REFUSED = {
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
     "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
     "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[1,1], pads=[1,1,1,1]>(r) y = Relu(p)",
-    "c = Conv(x, w) a, b = Split<axis=1, num_outputs=2>(c) y = Relu(a)",
 }
 
 
@@ -253,9 +252,29 @@ def test_what_has_no_exact_counterpart_is_refused_by_name(body: str) -> None:
     assert refusal.value.node and refusal.value.remedy
 
 
-def test_a_fixed_batch_is_refused() -> None:
-    graph = ingest(model("a (float[2,1,4,4] x, float[1,1,3,3] w) => (float y) { c = Conv(x, w) y = Relu(c) }"))
-    with pytest.raises(UnsupportedError, match="fixed batch of 2\n  node: input x\n  remedy: "):
+def test_one_sample_of_a_fixed_batch() -> None:
+    text = "a (float[2,1,4,4] x, float[1,1,3,3] w) => (float y) { c = Conv(x, w) y = Relu(c) }"
+    assert check_lowering(model(text)).inputs == {"x": (1, 1, 4, 4)}
+
+
+BATCHES = {
+    "moved": "a (float[4,4,8,8] x) => (float y) { y = Transpose <perm=[1,0,2,3]> (x) }",
+    "a constant": "a (float[4,4,8,8] x, float[4,1,1,1] c) => (float y) { a = Add (x, c)  y = Relu (a) }",
+    "joined": "a (float[4,4,8,8] x) => (float y) { s = Constant <value_ints=[-1,8]> () y = Reshape (x, s) }",
+    "mean": "a (float[4,4,8,8] x) => (float y) { s = Constant <value_ints=[0]> () y = ReduceMean (x, s) }",
+    "two": "a (float[4,4] x, float[3,4] x2) => (float y, float z) { y = Relu (x)  z = Relu (x2) }",
+}
+
+
+@pytest.mark.parametrize("text", BATCHES.values(), ids=BATCHES)
+def test_a_batch_that_is_more_than_samples_is_refused(text: str) -> None:
+    with pytest.raises(UnsupportedError, match="fixed batch of 4\n  node: input x\n  remedy: "):
+        run_pipeline(ingest(model(text)), [*graph_passes(), Lower()], Context())
+
+
+def test_whole_numbers_are_no_image() -> None:
+    graph = ingest(model("a (int64[1,4] x) => (float y) { y = Cast <to=1> (x) }"))
+    with pytest.raises(UnsupportedError, match="an input of int64 is no image"):
         run_pipeline(graph, [*graph_passes(), Lower()], Context())
 
 

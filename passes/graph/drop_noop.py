@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Graph, Node
 from snncc.passes.graph.channelwise import affine
+from snncc.passes.graph.clip_to_relu import bounds
 
 if TYPE_CHECKING:
     from snncc.pipeline import Context, Level
@@ -64,7 +65,7 @@ def _changes_nothing(graph: Graph, node: Node, source: str) -> bool:
         case "Concat":
             return len(node.inputs) == 1
         case "Relu":
-            return _not_negative(graph, source)
+            return not_negative(graph, source)
         case "Pad":
             pads = graph.constant(node.inputs[1])
             return pads is not None and not pads.any()
@@ -78,8 +79,10 @@ def _changes_nothing(graph: Graph, node: Node, source: str) -> bool:
     return False
 
 
-def _not_negative(graph: Graph, value: str) -> bool:
+def not_negative(graph: Graph, value: str) -> bool:
+    """Whether a rectifier or sigmoid, perhaps with MaxPools behind it, makes `value`."""
     node = graph.producer(value)
     while node is not None and node.op == "MaxPool":
         node = graph.producer(node.inputs[0])
-    return node is not None and node.op in ("Relu", "Sigmoid")
+    found = bounds(graph, node) if node is not None else None
+    return node is not None and (node.op == "Sigmoid" or (found is not None and min(found) >= 0))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from snncc.graph import Graph, Node
+from snncc.passes.graph.drop_noop import not_negative
 
 if TYPE_CHECKING:
     from snncc.pipeline import Context, Level
@@ -79,7 +80,6 @@ def _obstacle(graph: Graph, pad: Node, amounts: tuple[int, ...] | None, user: No
             return ""
         return f"{user.label} does not count padding in its mean"
     # A MaxPool pads with -inf: the same only where no value lies below the zeros.
-    maker = graph.producer(pad.inputs[0])
-    if maker is None or maker.op != "Relu":
+    if not not_negative(graph, pad.inputs[0]):
         return f"{user.label} pads with -inf, and its input may be negative"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 
@@ -9,11 +10,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from snncc.errors import FormatError
+from snncc.errors import FormatError, OptionError
 from snncc.graph import Array, Graph, Node, Type, frozen
+from snncc.ingest.batch import one_sample
 from snncc.ingest.canonical import canonicalise
 from snncc.ingest.fold import bind_dimensions, fold_constants, static_shape, to_one_opset
 from snncc.ingest.limits import REEXPORT, node_label, read_model
+from snncc.ingest.spelling import expand_group_norm, to_float32
 from snncc.onnx_attributes import resolved
 
 EVAL = "exported in train mode? call model.eval() before the export"
@@ -42,12 +45,13 @@ def ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes | No
 
 def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) -> Graph:
     model = read_model(source)
-    if model is source:
-        model = onnx.ModelProto()
-        model.CopyFrom(source)
     meta = {entry.key: entry.value for entry in model.metadata_props}  # the converter drops it
-    bind_dimensions(model, shapes)
-    model, weights = fold_constants(to_one_opset(model))
+    try:
+        model, weights = _folded(model, shapes)
+    except FormatError as error:
+        if shapes and (fitting := _fitting(model, shapes)):
+            error.remedy = f"sizes that its down-sampling divides, e.g. {fitting}"
+        raise
     types = _types(model)
     graph = Graph(
         inputs=tuple(value.name for value in model.graph.input),
@@ -62,7 +66,36 @@ def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) ->
             raise FormatError(f"output {name!r} is never made", node=name, remedy=REEXPORT)
         if name in weights:
             raise FormatError(f"output {name!r} is a constant: it depends on no input", node=name, remedy=REEXPORT)
-    return canonicalise(graph)
+    graph = canonicalise(graph)
+    with contextlib.suppress(FormatError):  # else `lower` refuses the batch
+        graph = one_sample(graph)
+    return graph
+
+
+def _folded(model: onnx.ModelProto, shapes: Shapes) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    bound = onnx.ModelProto()
+    bound.CopyFrom(model)
+    bind_dimensions(bound, shapes)
+    to_float32(bound)
+    expand_group_norm(bound)
+    return fold_constants(to_one_opset(bound))
+
+
+def _fitting(model: onnx.ModelProto, shapes: Shapes) -> str:
+    """Smaller `--shape` options that the model takes, its open dimensions multiples of 2, 4, ... 32; or ""."""
+    for factor in (2, 4, 8, 16, 32):
+        smaller = {}
+        for value in model.graph.input:
+            dims = value.type.tensor_type.shape.dim
+            smaller[value.name] = tuple(
+                size if dim.HasField("dim_value") or not axis else size - size % factor
+                for axis, (size, dim) in enumerate(zip(shapes.get(value.name, ()), dims, strict=False))
+            )
+        chosen = {name: shape for name, shape in smaller.items() if shape}
+        with contextlib.suppress(FormatError, OptionError):
+            _folded(model, chosen)
+            return " ".join(f"--shape {name}={'x'.join(map(str, shape))}" for name, shape in chosen.items())
+    return ""
 
 
 def _types(model: onnx.ModelProto) -> dict[str, Type]:
@@ -86,9 +119,8 @@ def _types(model: onnx.ModelProto) -> dict[str, Type]:
 
 def _dtype(value: onnx.ValueInfoProto, label: str | None) -> str:
     code = value.type.tensor_type.elem_type
-    if code in (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE):
-        name = TensorProto.DataType.Name(code).lower()
-        raise FormatError(f"{value.name!r} is {name}", node=label, remedy="export in float32: model.float()")
+    if code == TensorProto.DOUBLE:
+        raise FormatError(f"{value.name!r} is double", node=label, remedy="export in float32: model.float()")
     if code in (TensorProto.UNDEFINED, TensorProto.STRING):
         raise FormatError(f"{value.name!r} has no numeric type", node=label, remedy=REEXPORT)
     return str(np.dtype(helper.tensor_dtype_to_np_dtype(code)).name)

@@ -16,7 +16,6 @@ from onnx.reference import ReferenceEvaluator
 from snncc.errors import FormatError, OptionError
 from snncc.graph import Array
 from snncc.ingest.limits import REEXPORT, check_finite, node_label
-from snncc.ingest.newer import expand_group_norms
 from snncc.onnx_attributes import resolved
 
 OPSET, IR_VERSION = 20, 10
@@ -28,7 +27,7 @@ GROWS_NOT = {"NonZero", "Compress", "Unique"}  # output shape unknown before, bu
 
 
 def bind_dimensions(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Give every graph input a static shape, in place; a symbolic batch becomes 1.
+    """Give every graph input a static shape, in place; a symbolic batch becomes 1, a fixed one stays.
 
     Raises:
         FormatError: a dimension is open and `shapes` does not settle it.
@@ -79,6 +78,8 @@ def _bind(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> None:
                 )
             dim.ClearField("dim_param")
             dim.dim_value = size
+        elif axis == 0 and len(dims) > 1 and given is not None and given[0] == 1:
+            continue  # a fixed batch: one_sample takes one sample of it
         if given is not None and dim.dim_value != given[axis]:
             fixed = f"dimension {axis} is fixed to {dim.dim_value} in the file"
             raise OptionError(f"--shape {value.name}: {fixed}", remedy=f"give {dim.dim_value}, or export it open")
@@ -91,8 +92,6 @@ def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if version == OPSET:
         return model
-    if version > OPSET:
-        expand_group_norms(model)
     try:
         model = version_converter.convert_version(model, OPSET)
     except Exception as error:

@@ -202,9 +202,6 @@ def files() -> Iterator[Entry]:
 
 
 GAPS = {  # pattern of the entries' names -> what is missing today
-    "float16": "half precision",
-    "PointNet": "the maximum over all positions",
-    "freeze-norm": "the pass freeze-norm",
     "allow_analog": "analog parts between spiking ones",
     "GRU": "the refusal of a network without spikes",
 }
