@@ -16,7 +16,7 @@ small and not trained (He's weights, normalisation that has seen data), with ran
 read and lowered, not how accurate trained networks are, which [main_job.md](results/main_job.md) does.
 
 - **neurons**, **populations**: max gates and relays included, encoders and readouts left out.
-- **lowered**: largest error of the lowered network on analog values against torch, as a part of the largest output. It
+- **lowered**: largest error of the lowered network on analog values, as a part of the largest output of torch. It
   is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass changed on purpose (measured on
   the images for calibration), or where the exporter halved the precision.
 - **spiking**: the same for the spiking network at T = {STEPS} (a radix code: at its digits); in brackets the root mean
