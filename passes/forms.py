@@ -6,13 +6,16 @@ plus a bias; a term is one population's spikes, routed, through at most one syna
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 
 import numpy as np
 
+from snncc.errors import UnsupportedError
 from snncc.graph import Array
+from snncc.network import Population, Projection
 from snncc.passes.compose import compose
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal, Resample, Synapse
 from snncc.synapses.apply import apply
@@ -255,3 +258,13 @@ def cut_alike(a: Form, b: Form) -> list[tuple[Block, Block]] | None:
 def _channels(block: Block, start: int, stop: int) -> Block | None:
     zeros = (0,) * (len(block.shape) - 1)
     return routed(block, Slice((start, *zeros), (stop, *block.shape[1:])))
+
+
+def check_numbers(populations: Iterable[Population], projections: Iterable[Projection]) -> None:
+    """Raises UnsupportedError where nothing spikes, or multiplying out went beyond the largest float."""
+    arrays = [(p.name, p.bias) for p in populations]
+    if not arrays:
+        raise UnsupportedError("nothing in it spikes", remedy="give a network with ReLU, max pooling or weights")
+    for name, array in (*arrays, *((j.name, j.synapse.weight) for j in projections)):
+        if array is not None and not np.isfinite(array).all():
+            raise UnsupportedError("numbers too large to be multiplied out", node=name, remedy="train it again")

@@ -21,6 +21,7 @@ from snncc.passes.forms import (
     Form,
     Term,
     added,
+    check_numbers,
     cut_alike,
     fitted,
     lifted,
@@ -52,6 +53,7 @@ POOLS = ("AveragePool", "GlobalAveragePool")
 SHUFFLES = ("Transpose", "DepthToSpace", "SpaceToDepth")
 ROUTES = ("Resize", "Pad", "Reshape", "Slice")
 WORK = (*WEIGHTED, *POOLS, "Relu", "MaxPool")  # what the spiking network does; the epilogue never does it
+MAX_TERMS = 1024  # of one value: a sum of a value with itself, 30 times over, would have 2^30
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class _Lowering:
         for value in self.graph.outputs:
             if value not in self.after and value not in self.analog:
                 self._read_out(value)
+        check_numbers(self.populations.values(), self.projections)
         encoders = [p for p in self.populations.values() if p.is_encoder]
         others = [p for p in self.populations.values() if not p.is_encoder]
         return Network(
@@ -212,7 +215,9 @@ class _Lowering:
         elif node.output not in self.ahead and node.op not in WORK and not self._sums(node):
             self._to_epilogue(node, "after the readouts: no weights, no spikes")
         else:
-            self.forms[node.output] = self._traced(node, handler(node))
+            self.forms[node.output] = form = self._traced(node, handler(node))
+            if sum(1 + len(block.terms) for block in form) > MAX_TERMS:
+                raise self._refusal(node, f"more than {MAX_TERMS} branches meet")
 
     def _traced(self, node: Node, form: Form) -> Form:
         """The form with the teacher's nodes that made it; spikes start afresh."""

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime
 
-from snncc.errors import DataError
+from snncc.errors import DataError, FormatError
 from snncc.graph import Array, Graph
 from snncc.graph_onnx import inputs_read, to_onnx
+from snncc.ingest.limits import REEXPORT, first_line
 
 QUIET = 4  # fatal only
 
@@ -34,16 +35,23 @@ class HostSession:
         self._session = None
         if self._made:
             model = to_onnx(replace(part, inputs=tuple(self._inputs)), dynamic_batch=dynamic_batch)
-            self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), _options(threads), providers=["CPUExecutionProvider"]
-            )
+            try:
+                self._session = onnxruntime.InferenceSession(
+                    model.SerializeToString(), _options(threads), providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # each of its error codes is a class of its own
+                raise _unable(error) from None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Feeds and results by value name. Raises DataError for a missing input or a wrong shape."""
         found: dict[str, Array] = {}
         if self._session is not None:
             given = {name: self._checked(name, feeds) for name in self._inputs}
-            found.update(zip(self._made, self._session.run(list(self._made), given), strict=True))
+            try:
+                values = self._session.run(list(self._made), given)
+            except Exception as error:
+                raise _unable(error) from None
+            found.update(zip(self._made, values, strict=True))
         for name in self.wanted:
             if name not in found:
                 constant = self._graph.constant(name)
@@ -63,6 +71,10 @@ class HostSession:
 def run_graph(graph: Graph, feeds: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
     """Run once; see HostSession."""
     return HostSession(graph, wanted).run(feeds)
+
+
+def _unable(error: Exception) -> FormatError:
+    return FormatError(f"onnxruntime cannot run the network: {first_line(error)}", remedy=REEXPORT)
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

@@ -144,6 +144,8 @@ class Graph:
                 inputs=tuple(new if v == old else v for v in other.inputs),
                 outputs=tuple(new if v == old else v for v in other.outputs),
             )
+            if old in other.inputs or old in other.outputs
+            else other
             for other in self.nodes
             if other is not node
         )

@@ -59,6 +59,14 @@ def value_info(name: str, kind: Type, dynamic_batch: bool = False) -> onnx.Value
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype)), shape)
 
 
+def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+    """The shape, or None if it is not fully known."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    return tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from snncc.errors import OptionError, PassError, SnnccError
 from snncc.graph import Array, Graph
 from snncc.network import Network, Population
 from snncc.network_checks import verify_network
+from snncc.pass_options import option_text, option_values
 from snncc.verify import verify_graph
 
 IR = Graph | Network
@@ -214,42 +215,22 @@ def parse_pipeline(text: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def build(kind: type[Pass], options: Mapping[str, str]) -> Pass:
-    """A pass from options as text, converted to the types of its fields' defaults.
+    """A pass from options as text, converted to the types of its fields.
 
     Raises:
         OptionError: an unknown option or a value of the wrong type.
     """
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for key, text in options.items():
-        if key not in known:
-            raise OptionError(
-                f"the pass {kind.name} has no option {key!r}", remedy=f"it has: {', '.join(known) or 'none'}"
-            )
-        default = known[key].default
-        values[key] = _convert(kind.name, key, text, str if default is MISSING else type(default))
+    values = option_values(kind, options)
     try:
         return kind(**values)
     except (TypeError, ValueError) as fault:
         raise OptionError(f"the pass {kind.name}: {fault}") from fault
 
 
-def _convert(owner: str, key: str, text: str, to: type) -> Any:
-    if to is bool:
-        if text.lower() in ("true", "yes", "1", "false", "no", "0"):
-            return text.lower() in ("true", "yes", "1")
-    else:
-        try:
-            return to(text)
-        except ValueError:
-            pass
-    raise OptionError(f"{owner}: {key}={text!r} is not of type {to.__name__}", remedy="`snncc passes` shows examples")
-
-
 def pass_text(step: Pass) -> str:
     """A pass as pipeline text, with every option that differs from its default."""
     shown = [
-        f"{f.name}={getattr(step, f.name)}"
+        f"{f.name}={option_text(getattr(step, f.name))}"
         for f in fields(step)  # type: ignore[arg-type]
         if getattr(step, f.name) != f.default
     ]

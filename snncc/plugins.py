@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from snncc.errors import OptionError
+from snncc.pass_options import described
 from snncc.pipeline import Pass, build, parse_pipeline, with_options
 
 GROUP = "snncc.passes"
@@ -118,9 +121,12 @@ def _from_entry_point(entry: EntryPoint) -> Found:
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown package"
     owner = f"{package} ({entry.value})"
     try:
-        kind = entry.load()
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of our output
+            kind = entry.load()
         fault = _fault(kind)
-    except Exception as error:  # whatever its import raises must not take snncc down
+        if not fault and kind.name != entry.name:
+            fault = f"its entry point is called {entry.name}, the pass {kind.name}"
+    except (Exception, SystemExit) as error:  # whatever its import does must not take snncc down
         fault = f"{type(error).__name__}: {error}"
     return Found(entry.name, owner, None, fault) if fault else Found(kind.name, owner, kind)
 
@@ -134,7 +140,7 @@ def _from_file(file: Path, name: str) -> type[Pass]:
     sys.modules[module_name] = module  # dataclasses look their own module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = f"importing it failed: {type(error).__name__}: {error}"
         raise OptionError(text, file=str(file), remedy=EXAMPLE) from error
     if not hasattr(module, name):
@@ -149,11 +155,18 @@ def _fault(kind: Any) -> str:
     """What keeps `kind` from being a pass, or ""."""
     if not isinstance(kind, type) or not is_dataclass(kind):
         return "not a dataclass"
+    kind = cast(type[Pass], kind)
     missing = [name for name in ("name", "level", "requires", "ensures", "run") if not hasattr(kind, name)]
     if missing:
         return f"not a pass: it has no {', '.join(missing)}"
-    if getattr(kind, "level") not in LEVELS:  # noqa: B009
+    if kind.level not in LEVELS:
         return f"its level is not one of {', '.join(LEVELS)}"
+    if not isinstance(kind.name, str) or not re.fullmatch(r"[\w.-]+", kind.name):
+        return f"its name {kind.name!r} is not made of letters, digits, dots and dashes"
+    try:
+        described(kind)
+    except Exception as error:  # of a default_factory
+        return f"its options cannot be read: {type(error).__name__}: {error}"
     return ""
 
 

@@ -25,7 +25,7 @@ def preprocess_of(graph: Graph) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise FormatError("the teacher's metadata `snncc.preprocess` is not a JSON object")
+        raise FormatError("the metadata `snncc.preprocess` is not a JSON object", remedy="mend it, or delete the entry")
     return found
 
 

@@ -10,8 +10,7 @@ from onnx import helper, numpy_helper
 
 from snncc.errors import VerifyError
 from snncc.graph import Graph, Node, Type
-from snncc.graph_onnx import OPSET, onnx_node
-from snncc.ingest.fold import static_shape
+from snncc.graph_onnx import OPSET, onnx_node, static_shape
 from snncc.text import graph_text
 
 CONTEXT = 3  # lines shown on either side

@@ -6,9 +6,9 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Optional
 
 import numpy as np
 import pytest
@@ -17,9 +17,10 @@ from click.testing import CliRunner
 import snncc
 from snncc.cli import main
 from snncc.errors import OptionError
+from snncc.pass_options import described
 from snncc.passes import BUILTIN
 from snncc.passes.recipe import default_pipeline
-from snncc.pipeline import pipeline_text
+from snncc.pipeline import build, parse_pipeline, pipeline_text
 from snncc.plugins import Found, Registry, registry
 from tests.onnx_models import model
 
@@ -93,6 +94,112 @@ def test_a_broken_plugin_breaks_nothing_else(installed: Path) -> None:
     snncc.compile(model(TEACHER), calibrate=DATA)
     with pytest.raises(OptionError, match=r"snncc-double-head 1\.2.*is broken.*a_module_that_is_not_there"):
         registry(BUILTIN).get("double-head")
+
+
+def break_it(site: Path, text: str) -> Found:
+    """Put `text` in place of the package's code; gives what the registry then finds."""
+    (site / "snncc_double_head" / "__init__.py").write_text(text)
+    sys.modules.pop("snncc_double_head", None)
+    (found,) = (item for item in registry(BUILTIN) if item.owner.startswith("snncc-double-head"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("x = (", "SyntaxError"),
+        ("", "no attribute 'DoubleHead'"),
+        ("DoubleHead = 5", "not a dataclass"),
+        ("class DoubleHead: pass", "not a dataclass"),
+        ("{code}.name = 'another'", "entry point is called double-head, the pass another"),
+        ("{code}.name = 'a,b'", "its name 'a,b'"),
+        ("{code}.level = 'engine'", "its level is not one of"),
+        ("{code}.level = []", "its level is not one of"),
+        ("del {code}.run", "it has no run"),
+    ],
+)
+def test_every_kind_of_broken_plugin(text: str, message: str, installed: Path) -> None:
+    good = (installed / "snncc_double_head" / "__init__.py").read_text()
+    found = break_it(installed, f"{good}\n\n{text}".replace("{code}", "DoubleHead") if "{code}" in text else text)
+    assert found.kind is None and message in found.error
+    result = CliRunner().invoke(main, ["passes"])
+    assert result.exit_code == 0 and "BROKEN" in result.stdout and "quantize" in result.stdout
+    with pytest.raises(OptionError, match=r"snncc-double-head 1\.2.*is broken"):
+        registry(BUILTIN).get("double-head")
+
+
+def test_what_a_plugin_prints_is_no_output(installed: Path) -> None:
+    good = (installed / "snncc_double_head" / "__init__.py").read_text()
+    break_it(installed, f"{good}\nprint('hello')")
+    sys.modules.pop("snncc_double_head", None)
+    result = CliRunner().invoke(main, ["passes"])
+    assert "hello" not in result.stdout and "hello" in result.stderr
+
+
+def test_two_packages_of_one_pass(installed: Path) -> None:
+    info = installed / "other_head-0.3.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-head\nVersion: 0.3\n")
+    (info / "entry_points.txt").write_text("[snncc.passes]\ndouble-head = snncc_double_head:DoubleHead\n")
+    with pytest.raises(OptionError, match=r"(?=.*snncc-double-head 1\.2)(?=.*other-head 0\.3).* and by "):
+        snncc.compile(model(TEACHER), calibrate=DATA, passes=["double-head"])
+    result = CliRunner().invoke(main, ["passes"])
+    assert result.exit_code == 0 and result.stdout.count("BROKEN") == 2
+    snncc.compile(model(TEACHER), calibrate=DATA)  # nobody asked for it
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of every type."""
+
+    needed: int
+    scope: Literal["layer", "channel"] = field(default="layer", metadata={"help": "what shares one value"})
+    axes: tuple[int, ...] = (2, 3)
+    window: tuple[int, float] = (1, 0.5)
+    limit: float | None = None
+    title: Optional[str] = None  # noqa: UP045
+    sizes: tuple[int, ...] = field(default_factory=lambda: (1,))
+    on: bool = True
+
+    name: ClassVar[str] = "options"
+
+
+def made(options: dict[str, str]) -> Any:
+    return build(Options, options)  # type: ignore[arg-type]
+
+
+def test_options_of_every_type() -> None:
+    text = {"needed": "7", "scope": "channel", "axes": "1;2;3", "window": "4;0.25", "limit": "2.5", "title": "a"}
+    found = made({**text, "sizes": "", "on": "no"})
+    assert found == Options(7, "channel", (1, 2, 3), (4, 0.25), 2.5, "a", (), False)
+    (again,) = parse_pipeline(pipeline_text([found]))
+    assert made(again[1]) == found
+    assert made({"needed": "1", "limit": "none"}) == Options(1)
+    assert described(Options) == [
+        "needed=<int>", "scope=layer  (layer|channel)  what shares one value", "axes=2;3  (int;...)",
+        "window=1;0.5  (int;float)", "limit=none  (float|none)", "title=none  (str|none)", "sizes=1  (int;...)",
+        "on=True",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "needed"),
+        ({"needed": "x"}, "not of type int"),
+        ({"needed": "1", "scope": "all"}, r"layer\|channel"),
+        ({"needed": "1", "axes": "1;b"}, "int;..."),
+        ({"needed": "1", "window": "1"}, "int;float"),
+        ({"needed": "1", "limit": "much"}, r"float\|none"),
+        ({"needed": "1", "on": "maybe"}, "bool"),
+        ({"other": "1"}, "no option 'other'"),
+    ],
+)
+def test_bad_options(options: dict[str, str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        made(options)
 
 
 @dataclass(frozen=True)

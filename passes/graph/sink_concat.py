@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from snncc.pipeline import Context, Level
 
 ELEMENTWISE = ("Relu", "LeakyRelu", "Clip", "Sigmoid")
+MAX_BRANCHES = 256  # 20 Concats of the one before with itself would have 2^20
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
 
 
@@ -61,7 +62,7 @@ def _flattened(graph: Graph, concat: Node, context: Context) -> Graph:
             context.note(inner.label, "folded", f"into {concat.label}")
         else:
             inputs.append(name)
-    if not origin:
+    if not origin or len(inputs) > MAX_BRANCHES:
         return graph
     return graph.replace_nodes(
         {concat: (replace(concat, inputs=tuple(inputs), origin=tuple(dict.fromkeys(origin + concat.origin))),)}

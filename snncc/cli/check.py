@@ -30,4 +30,4 @@ def command(emit: Emit, teacher: Path, shapes: tuple[str, ...], passes: tuple[st
         }
     )
     if error is not None:
-        raise error.at(teacher)
+        raise error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from snncc.cli.shared import Emit, snncc_command
 from snncc.cli.tables import table
+from snncc.pass_options import described
 from snncc.passes import BUILTIN
 from snncc.plugins import Found, registry
 
@@ -25,11 +25,10 @@ def command(emit: Emit) -> None:
 
 def _entry(item: Found) -> dict[str, Any]:
     kind = item.kind
-    options = [] if kind is None else [f"{f.name}={f.default}" for f in fields(kind)]  # type: ignore[arg-type]
     return {
         "name": item.name,
         "level": "" if kind is None else kind.level,
-        "options": options,
+        "options": [] if kind is None else described(kind),
         "owner": item.owner,
         "description": ((kind.__doc__ if kind is not None else "") or "").strip().partition("\n")[0],
         "error": item.error,

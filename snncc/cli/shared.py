@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from snncc.cli.files import write_json
-from snncc.errors import OptionError, SnnccError
+from snncc.errors import FormatError, OptionError, SnnccError
 
 Emit = Callable[[Any], None]
 REMEDY = 'for instance {"slice_axis": 1}, or a file that holds this'
@@ -35,7 +35,7 @@ def snncc_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
                 if json_file is not None:
                     write_json(json_file, report)
 
-            with error_block(debug), terminable():
+            with error_block(debug, options.get("teacher") or options.get("model")), terminable():
                 writable(json_file)
                 function(emit, **options)
 
@@ -45,14 +45,16 @@ def snncc_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 
 @contextmanager
-def error_block(debug: bool) -> Iterator[None]:
-    """Turn an error into one block on stderr and an exit code."""
+def error_block(debug: bool, subject: Path | None = None) -> Iterator[None]:
+    """Turn an error into one block on stderr and an exit code; a refusal names the file `subject`."""
     try:
         yield
     except KeyboardInterrupt:
         click.echo("interrupted; no file was left half-written", err=True)
         sys.exit(130)
     except SnnccError as error:
+        if subject is not None and (error.exit_code == 1 or isinstance(error, FormatError)):
+            error.at(subject)
         _fail(error, error.exit_code, debug)
     except OSError as error:
         where = error.filename2 or error.filename

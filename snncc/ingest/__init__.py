@@ -10,16 +10,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from snncc.errors import FormatError, OptionError
+from snncc.errors import FormatError, OptionError, VerifyError
 from snncc.graph import Array, Graph, Node, Type, frozen
+from snncc.graph_onnx import static_shape
 from snncc.ingest.batch import one_sample
 from snncc.ingest.canonical import canonicalise
-from snncc.ingest.fold import bind_dimensions, fold_constants, static_shape, to_one_opset
+from snncc.ingest.fold import bind_dimensions, fold_constants, to_one_opset
 from snncc.ingest.limits import REEXPORT, node_label, read_model
+from snncc.ingest.semantics import check_node, check_weights
 from snncc.ingest.spelling import expand_group_norm, to_float32
 from snncc.onnx_attributes import resolved
+from snncc.verify import verify_graph
 
-EVAL = "exported in train mode? call model.eval() before the export"
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -35,12 +37,23 @@ def ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes | No
         OptionError: `shapes` does not fit the model.
     """
     try:
-        return _ingest(source, shapes or {})
+        graph = _ingest(source, shapes or {})
+        _check_formed(graph)
+        return graph
     except FormatError as error:
         error.remedy = error.remedy or REEXPORT
         if not isinstance(source, onnx.ModelProto):
             error.at(os.fspath(source))
         raise
+
+
+def _check_formed(graph: Graph) -> None:
+    """Whatever else is wrong with it would look like the fault of a pass."""
+    try:
+        verify_graph(graph)
+    except VerifyError as error:
+        text = error.message.partition("\n")[0]
+        raise FormatError(f"the network contradicts itself: {text}", node=error.node) from None
 
 
 def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) -> Graph:
@@ -67,6 +80,7 @@ def _ingest(source: str | os.PathLike[str] | onnx.ModelProto, shapes: Shapes) ->
         if name in weights:
             raise FormatError(f"output {name!r} is a constant: it depends on no input", node=name, remedy=REEXPORT)
     graph = canonicalise(graph)
+    check_weights(graph)
     with contextlib.suppress(FormatError):  # else `lower` refuses the batch
         graph = one_sample(graph)
     return graph
@@ -111,7 +125,7 @@ def _types(model: onnx.ModelProto) -> dict[str, Type]:
                 node=makers.get(name),
                 remedy="export with fixed shapes, or give the input's shape: --shape NAME=DIMS",
             )
-        if 0 in shape:
+        if min(shape, default=1) < 1:
             raise FormatError(f"value {name!r} is empty: {shape}", node=makers.get(name), remedy=REEXPORT)
         found[name] = Type(shape, _dtype(values[name], makers.get(name)))
     return found
@@ -135,9 +149,9 @@ def _node(proto: onnx.NodeProto, types: Mapping[str, Type], weights: Mapping[str
         return types[name].shape if name in types else None
 
     shapes = [shape(name) for name in proto.input]
-    attrs = resolved(proto, shapes, types[proto.output[0]].shape if proto.output[0] else (), label)
-    _check_channels(proto.op_type, shapes, int(attrs.get("group", 1)), label)
-    _check_mode(proto, attrs.get("training_mode", 0), weights, label)
+    out = types[proto.output[0]].shape if proto.output[0] else ()
+    attrs = resolved(proto, shapes, out, label)
+    check_node(proto.op_type, list(proto.input), shapes, out, attrs, weights, label)
     outputs = list(proto.output)
     while outputs and not outputs[-1]:
         outputs.pop()
@@ -145,29 +159,3 @@ def _node(proto: onnx.NodeProto, types: Mapping[str, Type], weights: Mapping[str
     while inputs and not inputs[-1]:
         inputs.pop()
     return Node(proto.op_type, tuple(inputs), tuple(outputs), attrs, (proto.name or proto.output[0],))
-
-
-def _check_mode(proto: onnx.NodeProto, training: int, weights: Mapping[str, Array], label: str) -> None:
-    if proto.op_type == "BatchNormalization" and training:
-        raise FormatError("batch normalisation in training mode", node=label, remedy=EVAL)
-    if proto.op_type == "Dropout" and len(proto.input) > 2 and proto.input[2]:
-        mode = weights.get(proto.input[2])
-        if mode is None or mode.any():
-            raise FormatError("dropout in training mode", node=label, remedy=EVAL)
-
-
-def _check_channels(op: str, shapes: list[tuple[int, ...] | None], group: int, label: str) -> None:
-    """onnx.checker lets channel and group mismatches pass even in its full form."""
-    if op not in ("Conv", "ConvTranspose"):
-        return
-    x, w = shapes[0], shapes[1]
-    assert x is not None and w is not None
-    if len(x) != len(w) or len(x) < 3 or group < 1:
-        raise FormatError(f"input {x}, weights {w} and {group} groups do not fit", node=label)
-    channels, out = (w[1] * group, w[0]) if op == "Conv" else (w[0], w[1] * group)
-    if x[1] != channels or out % group or channels % group:
-        raise FormatError(
-            f"{x[1]} input channels, but weights {w} with {group} groups need {channels}", node=label, remedy=REEXPORT
-        )
-    if len(shapes) > 2 and shapes[2] is not None and shapes[2] != (out,):
-        raise FormatError(f"bias of shape {shapes[2]} for {out} output channels", node=label, remedy=REEXPORT)

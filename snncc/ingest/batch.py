@@ -8,8 +8,8 @@ import numpy as np
 
 from snncc.errors import FormatError
 from snncc.graph import Graph, Node, frozen
-from snncc.graph_onnx import to_onnx
-from snncc.ingest.fold import infer, static_shape
+from snncc.graph_onnx import static_shape, to_onnx
+from snncc.ingest.fold import infer
 
 REMEDY = "export with batch 1 or a dynamic batch"
 

@@ -108,9 +108,9 @@ def _reduce(node: Node, draft: Draft) -> list[Node]:
     """ReduceMean and ReduceMax over all spatial axes as pools, with a Reshape where these axes go."""
     axes, shape = draft.constant(node, 1), draft.graph.shape(node.inputs[0])
     rank = len(shape)
-    if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes) != list(range(2, rank)):
+    if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes.ravel()) != list(range(2, rank)):
         return [node]
-    kept = bool(node.attrs["keepdims"])
+    kept = len(draft.graph.shape(node.output)) == rank  # keepdims may be any number in the file
     made = node.output if kept else draft.value(f"{node.output}.pooled", (*shape[:2], *[1] * (rank - 2)))
     pool = Node("GlobalMaxPool" if node.op == "ReduceMax" else "GlobalAveragePool", node.inputs[:1], (made,),
                 {}, node.origin)  # fmt: skip

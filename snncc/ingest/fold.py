@@ -6,6 +6,7 @@ A folder of its own: those in existing tools miscompile some graphs and cap noth
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,15 +16,31 @@ from onnx.reference import ReferenceEvaluator
 
 from snncc.errors import FormatError, OptionError
 from snncc.graph import Array
-from snncc.ingest.limits import REEXPORT, check_finite, node_label
+from snncc.graph_onnx import static_shape
+from snncc.ingest.limits import REEXPORT, check_finite, first_line, node_label
 from snncc.onnx_attributes import resolved
 
 OPSET, IR_VERSION = 20, 10
-MAX_ELEMENTS = 2**31  # of one value
-MAX_FOLD_BYTES = 2**28  # into or out of one folded node
+MAX_ELEMENTS, MAX_POSITIONS, MAX_AXIS = 2**31, 2**25, 2**22  # of one value: all, without channels, along one axis
+MAX_FOLD_BYTES = 2**28  # into one folded node
+MAX_GROWTH = 2**27  # bytes that all folded nodes give out beyond what they take in
+MAX_FOLDED = 3000  # nodes: each takes about half a millisecond
+MAX_PROPAGATED = 2**16  # elements of a shape that inference computes with
 MAX_ROUNDS = 50
-NO_FOLD = {"Dropout", "BatchNormalization"}  # their training mode is checked on the graph
+NO_FOLD = {"Dropout", "BatchNormalization", "Einsum"}  # the training mode is checked on the graph; unbounded work
 GROWS_NOT = {"NonZero", "Compress", "Unique"}  # output shape unknown before, but bounded by the input
+MAX_SOUGHT = 2**21  # bytes into one of these
+SLOW_BYTES = 2**14  # in and out of an operator that the reference evaluator may do element by element
+FOLD = "fold constants before: export with constant folding, or use onnxsim"
+SMALLER = "export for a smaller input, e.g. a patch"
+QUICK = {
+    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Compress", "Concat", "ConstantOfShape", "CumSum", "DequantizeLinear",
+    "Div", "Equal", "Exp", "Expand", "EyeLike", "Flatten", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity",
+    "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "Or", "Pow", "QuantizeLinear",
+    "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "ReduceSumSquare", "Relu", "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Size", "Slice", "Split", "Sqrt",
+    "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
+}  # fmt: skip
 
 
 def bind_dimensions(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -96,7 +113,7 @@ def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         model = version_converter.convert_version(model, OPSET)
     except Exception as error:
         raise FormatError(
-            f"cannot convert from opset {version} to {OPSET}: {str(error).strip()[:200]}",
+            f"cannot convert from opset {version} to {OPSET}: {first_line(error)}",
             remedy=f"export with opset_version={OPSET}",
         ) from None
     del model.graph.value_info[:]  # the converter's own, by the rules of the older opset
@@ -112,7 +129,8 @@ def floor_pools(model: onnx.ModelProto) -> None:
             continue
         if "auto_pad" in given and given["auto_pad"].s.startswith(b"SAME"):
             continue
-        graph = shape_inference.infer_shapes(model, data_prop=True).graph  # anew: the pool before may have changed
+        small = _propagates_little(model)
+        graph = shape_inference.infer_shapes(model, data_prop=small).graph  # anew: the pool before may have changed
         found = next((v for v in (*graph.input, *graph.value_info) if v.name == node.input[0]), None)
         shape = static_shape(found) if found is not None else None
         if shape is None or len(shape) < 3:
@@ -134,22 +152,35 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """With strict shape inference done and every size capped. Raises FormatError."""
     floor_pools(model)
     try:
-        model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        small = _propagates_little(model)
+        model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=small)
     except Exception as error:
-        raise FormatError(f"the shapes do not fit together: {str(error).strip()[:300]}", remedy=REEXPORT) from None
-    for value in (*model.graph.value_info, *model.graph.output):
+        raise FormatError(f"the shapes do not fit together: {first_line(error)}", remedy=REEXPORT) from None
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         shape = static_shape(value)
-        if shape is not None and math.prod(shape) > MAX_ELEMENTS:
-            raise FormatError(f"value {value.name!r} would have {math.prod(shape)} elements", node=value.name)
+        if shape is not None:
+            check_size(value.name, shape)
     return model
 
 
-def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
-    """The shape, or None if it is not fully known."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in tensor.shape.dim)
+def check_size(name: str, shape: tuple[int, ...]) -> None:
+    """Raises FormatError for a value too large to be worked with."""
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise FormatError(f"value {name!r} would have {math.prod(shape)} elements", node=name, remedy=SMALLER)
+    if min(shape, default=1) < 0 or max(shape, default=0) > MAX_AXIS or math.prod(shape[2:]) > MAX_POSITIONS:
+        raise FormatError(f"value {name!r} would have the shape {shape}", node=name, remedy=SMALLER)
+
+
+def _propagates_little(model: onnx.ModelProto) -> bool:
+    """Whether inference can compute with shapes: a Range or 40 doubling Concats would take all memory."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer if len(tensor.dims) < 2}
+    for node in model.graph.node:
+        read = [sizes.get(name, 1) for name in node.input]
+        size = sum(read) if node.op_type == "Concat" else max(read, default=1)
+        if size > MAX_PROPAGATED or node.op_type == "Range":
+            return False
+        sizes |= dict.fromkeys(node.output, size)
+    return True
 
 
 def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
@@ -158,18 +189,30 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, A
     Returns the model (its nodes and initializers replaced) with all shapes inferred, and the weights by name.
     """
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    growth = count = 0
     for _ in range(MAX_ROUNDS):
         model = infer(model)
         known = {v.name: v for v in (*model.graph.input, *model.graph.value_info)}
         kept: list[onnx.NodeProto] = []
         folded: dict[str, Array] = {}
+        constants = ChainMap(folded, weights)
         for node in model.graph.node:
-            values = _constant_outputs(node, {**weights, **folded} if folded else weights, known)
+            values = _constant_outputs(node, constants, known)
             if values is None:
                 kept.append(node)
-            else:
-                folded.update({name: value for name, value in zip(node.output, values, strict=False) if name})
+                continue
+            folded.update({name: value for name, value in zip(node.output, values, strict=False) if name})
+            read_bytes = sum(constants[name].nbytes for name in node.input if name in constants)
+            growth += max(0, sum(value.nbytes for value in values) - read_bytes)
+            count += node.op_type != "Constant"
+            if growth > MAX_GROWTH or count > MAX_FOLDED:
+                raise FormatError(
+                    f"it computes constants with {count} nodes, {growth} bytes", node=node_label(node), remedy=FOLD
+                )
         if not folded:
+            for node in kept:
+                if all(name in weights for name in node.input if name):
+                    raise FormatError("a constant that is not computed here", node=node_label(node), remedy=FOLD)
             return model, weights
         for name, value in folded.items():
             check_finite(name, value)
@@ -224,8 +267,11 @@ def _constant(node: onnx.NodeProto) -> Array:
 
 def _evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array]) -> list[Array] | None:
     """Run one node; None where its output might be too large or the reference evaluator cannot do it."""
-    if sum(value.nbytes for value in feeds.values()) > MAX_FOLD_BYTES:
+    fed = sum(value.nbytes for value in feeds.values())
+    quick = node.op_type in QUICK
+    if fed > (MAX_SOUGHT if node.op_type in GROWS_NOT else MAX_FOLD_BYTES if quick else SLOW_BYTES):
         return None
+    most = max(MAX_GROWTH, fed) if quick else SLOW_BYTES
     graph = helper.make_graph(
         [node],
         "constant",
@@ -235,12 +281,13 @@ def _evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array]) -> list[Array] |
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     try:
-        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = shape_inference.infer_shapes(model, strict_mode=True)
         shapes = [static_shape(value) for value in inferred.graph.output]
-        small = all(shape is not None and math.prod(shape) * 8 <= MAX_FOLD_BYTES for shape in shapes)
+        small = all(shape is not None and math.prod(shape) * 8 <= most for shape in shapes)
         if not small and node.op_type not in GROWS_NOT:
             return None
-        found = ReferenceEvaluator(model).run(None, {})
+        with np.errstate(all="ignore"):
+            found = ReferenceEvaluator(model).run(None, {})
     except Exception:  # an operator it lacks, or does wrong: not folded, so that a later check names the node
         return None
     values = dict(zip((name for name in node.output if name), map(np.asarray, found), strict=True))

@@ -13,20 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, checker, numpy_helper
+from onnx import TensorProto, checker, helper, numpy_helper
 
 from snncc.errors import FormatError
 from snncc.graph import Array
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit
 MAX_TENSOR_BYTES = 2**31 - 1  # all weights together: the version converter serialises them in one message
-MAX_NODES = 20_000
+MAX_NODES = 5_000
 MAX_RANK = 8
+MAX_NAME = 1000
 OLDEST_OPSET, OLDEST_IR = 7, 3
 STANDARD = ("", "ai.onnx")
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+TEXT_OPS = {"RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"}
+FLAGS = {
+    "transA", "transB", "keepdims", "ceil_mode", "count_include_pad", "training_mode", "allowzero", "antialias",
+    "exclude_outside", "noop_with_empty_axes",
+}  # fmt: skip
+INFINITE = {"Constant", "Clip"}  # bounds and masks may be
 
 REEXPORT = "export the model again, e.g. with torch.onnx.export"
+DIVERGED = "the training diverged; export an earlier checkpoint"
 
 
 def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> onnx.ModelProto:
@@ -40,7 +48,7 @@ def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> onnx.ModelPr
     try:
         checker.check_model(model if path is None else str(path))  # only the path form checks external files
     except Exception as error:  # the checker raises whatever its C++ side does
-        raise FormatError(f"not a valid ONNX model: {_first_line(error)}", remedy=REEXPORT) from None
+        raise FormatError(f"not a valid ONNX model: {first_line(error)}", remedy=REEXPORT) from None
     if path is not None:
         _load_external(model, path)
     _check_values(model)
@@ -89,17 +97,34 @@ def check_structure(model: onnx.ModelProto, path: Path | None) -> None:
         )
     if len(model.graph.node) > MAX_NODES:
         raise FormatError(f"{len(model.graph.node)} nodes; at most {MAX_NODES} are read")
+    _check_interface(model.graph)
     for node in model.graph.node:
         _check_node(node)
-    values = (*model.graph.input, *model.graph.output, *model.graph.initializer)
-    if not all(isinstance(value.name, str) for value in values):  # protobuf gives bytes that are no UTF-8 as they are
-        raise FormatError("a name is not text", remedy=REEXPORT)
     _check_tensors(model, path)
 
 
+def _check_interface(graph: onnx.GraphProto) -> None:
+    for values in (graph.input, graph.output):
+        names = [value.name for value in values]
+        _check_names(*names, *(dim.dim_param for value in values for dim in value.type.tensor_type.shape.dim))
+        if len(set(names)) != len(names):
+            raise FormatError("an input or output is listed twice", remedy=REEXPORT)
+    if not graph.output:
+        raise FormatError("the model has no output", remedy=REEXPORT)
+    _check_names(*(tensor.name for tensor in graph.initializer))
+
+
+def _check_names(*names: str) -> None:
+    """They appear in messages. Protobuf gives bytes that are no UTF-8 as they are."""
+    for name in names:
+        if not isinstance(name, str) or len(name) > MAX_NAME or not name.isprintable():
+            shown = ascii(name)[:50]
+            raise FormatError(f"the name {shown} is not printable text of at most {MAX_NAME} characters")
+
+
 def _check_node(node: onnx.NodeProto) -> None:
-    if not all(isinstance(name, str) for name in (node.name, node.op_type, node.domain, *node.input, *node.output)):
-        raise FormatError("a name is not text", remedy=REEXPORT)
+    _check_names(node.name, node.op_type, node.domain, *node.input, *node.output)
+    _check_names(*(name for attribute in node.attribute for name in (attribute.name, attribute.ref_attr_name)))
     label = node_label(node)
     if node.domain == "ai.snncc":
         raise FormatError("this is a compiled spiking network, not a teacher", node=label)
@@ -108,12 +133,20 @@ def _check_node(node: onnx.NodeProto) -> None:
             f"operator of the domain {node.domain!r}", node=label, remedy="export with standard ONNX operators only"
         )
     for attribute in node.attribute:
+        if attribute.name in FLAGS and attribute.i not in (0, 1):  # onnx and runtimes differ on what 2^40 means
+            raise FormatError(f"attribute {attribute.name!r} is {attribute.i}, not 0 or 1", node=label)
+        if attribute.ref_attr_name:
+            raise FormatError(f"attribute {attribute.name!r} refers to one of a function", node=label)
+        if node.op_type not in INFINITE and not np.isfinite([attribute.f, *attribute.floats]).all():
+            raise FormatError(f"attribute {attribute.name!r} is NaN or infinite", node=label)
         if attribute.HasField("g") or attribute.graphs:
             raise FormatError(
                 "control flow (If, Loop, Scan) has no fixed graph",
                 node=label,
                 remedy="export by tracing with fixed shapes",
             )
+    if node.op_type in TEXT_OPS:  # inference of RegexFullMatch crashes on a value without type
+        raise FormatError("an operator on text", node=label, remedy="take it out of the exported part")
     if node.op_type in RANDOM_OPS:
         raise FormatError(
             "a random operator", node=label, remedy="exported in train mode? call model.eval() before the export"
@@ -150,21 +183,31 @@ def _check_tensors(model: onnx.ModelProto, path: Path | None) -> None:
 def _check_external(tensor: TensorProto, path: Path | None) -> None:
     if path is None:
         raise FormatError(f"weight {tensor.name!r} lies in another file", remedy="pass the path of the .onnx file")
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    told = {entry.key: entry.value for entry in tensor.external_data}  # as onnx reads it: the last of a key counts
+    location = str(told.get("location", ""))
     file = path.parent / location
-    if ".." in Path(location).parts or Path(location).is_absolute() or not location:
-        raise FormatError(f"weight {tensor.name!r} lies outside the model's folder: {location!r}")
-    if not file.is_file():
-        raise FormatError(f"the weight file {location!r} is missing", remedy="copy it next to the .onnx file")
-    if file.stat().st_size > MAX_TENSOR_BYTES:
-        raise FormatError(f"the weight file {location!r} has more than {MAX_TENSOR_BYTES} bytes")
+    if not location.isprintable() or ".." in Path(location).parts or Path(location).is_absolute() or not location:
+        raise FormatError(f"weight {tensor.name!r} lies outside the model's folder: {location[:MAX_NAME]!r}")
+    if len(location) > MAX_NAME or not file.is_file():
+        raise FormatError(
+            f"the weight file {location[:MAX_NAME]!r} is missing", remedy="copy it next to the .onnx file"
+        )
+    size = file.stat().st_size
+    try:
+        start = int(told.get("offset", 0))
+        length = int(told.get("length", size - start))
+        widest = math.prod(tensor.dims) * np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    except (KeyError, ValueError):
+        raise FormatError(f"weight {tensor.name!r} in {location!r}: its type or place is no number") from None
+    if not 0 <= start <= start + length <= size or length > widest:  # what is read must fit what is declared
+        raise FormatError(f"weight {tensor.name!r} cannot be the bytes {start} to {start + length} of {location!r}")
 
 
 def _load_external(model: onnx.ModelProto, path: Path) -> None:
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
     except Exception as error:
-        raise FormatError(f"cannot read the weights beside the model: {_first_line(error)}") from None
+        raise FormatError(f"cannot read the weights beside the model: {first_line(error)}") from None
 
 
 def _check_values(model: onnx.ModelProto) -> None:
@@ -172,7 +215,7 @@ def _check_values(model: onnx.ModelProto) -> None:
         try:
             array = numpy_helper.to_array(tensor)
         except Exception as error:
-            raise FormatError(f"weight {tensor.name!r} is damaged: {_first_line(error)}", remedy=REEXPORT) from None
+            raise FormatError(f"weight {tensor.name!r} is damaged: {first_line(error)}", remedy=REEXPORT) from None
         if array.ndim > 1 and array.size == 0:
             raise FormatError(f"weight {tensor.name!r} is empty: {array.shape}")
     for tensor in model.graph.initializer:
@@ -182,9 +225,7 @@ def _check_values(model: onnx.ModelProto) -> None:
 def check_finite(name: str, array: Array) -> None:
     """Raises FormatError where `array` holds NaN or infinity; a scalar may be infinite, as the bound of a Clip is."""
     if array.dtype.kind == "f" and (np.isnan(array).any() or (array.ndim and np.isinf(array).any())):
-        raise FormatError(
-            f"weight {name!r} holds NaN or infinity", remedy="the training diverged; export an earlier checkpoint"
-        )
+        raise FormatError(f"weight {name!r} holds NaN or infinity", remedy=DIVERGED)
 
 
 def node_label(node: onnx.NodeProto) -> str:
@@ -192,6 +233,6 @@ def node_label(node: onnx.NodeProto) -> str:
     return f"{node.op_type} {node.name or next(iter(node.output), '')}"
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+def first_line(error: Exception) -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return "".join(c if c.isprintable() else "?" for c in text)

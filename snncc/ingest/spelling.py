@@ -6,8 +6,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from snncc.errors import FormatError
 from snncc.graph import Array
+from snncc.ingest.limits import REEXPORT, node_label
 
+MAX_GROUPS = 2**16
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
@@ -36,15 +39,18 @@ def expand_group_norm(model: onnx.ModelProto) -> None:
     Reshape back, Mul, Add. Of opset 21 and later: there is no way back to 20, where it is deprecated."""
     if not any(node.op_type == "GroupNormalization" for node in model.graph.node):
         return
-    alike = onnx.ModelProto()  # onnx infers nothing behind GroupNormalization; InstanceNormalization has its shapes
+    alike = onnx.ModelProto()  # onnx infers nothing behind GroupNormalization: InstanceNormalization has its shapes
     alike.CopyFrom(model)
     for node in alike.graph.node:
         if node.op_type == "GroupNormalization":
             node.op_type = "InstanceNormalization"
             del node.attribute[:]
     inferred = shape_inference.infer_shapes(alike).graph
-    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in (*inferred.input, *inferred.value_info, *inferred.output)
-             if v.type.tensor_type.HasField("shape")}  # fmt: skip
+    ranks = {
+        v.name: len(v.type.tensor_type.shape.dim)
+        for v in (*inferred.input, *inferred.value_info, *inferred.output)
+        if v.type.tensor_type.HasField("shape")
+    }
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         grouped = node.op_type == "GroupNormalization" and node.input[0] in ranks
@@ -58,6 +64,8 @@ def _grouped(graph: onnx.GraphProto, node: onnx.NodeProto, rank: int) -> list[on
     out, stem, name = node.output[0], f"{node.output[0]}.group", node.name
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     groups = int(attrs["num_groups"])
+    if not 1 <= groups <= MAX_GROUPS:
+        raise FormatError(f"{groups} groups", node=node_label(node), remedy=REEXPORT)
     constants: dict[str, Array] = {
         "split": np.asarray([0, groups, -1], np.int64), "one": np.ones(groups, np.float32),
         "zero": np.zeros(groups, np.float32), "vector": np.asarray([-1] + [1] * (rank - 2), np.int64),

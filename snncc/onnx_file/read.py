@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from snncc.errors import FormatError, SnnccError
 from snncc.graph import Array, Graph, Node, Type, frozen
+from snncc.ingest.limits import first_line
 from snncc.network import Network, Population, Projection
 from snncc.network_checks import verify_network
 from snncc.onnx_attributes import plain
@@ -47,12 +48,10 @@ def read_model(model: onnx.ModelProto) -> Network:
         network = _Reader(model, facts).network()
         verify_network(network)
         same = write_model(network).model.SerializeToString(deterministic=True)
-    except FormatError as fault:
+    except SnnccError as fault:
         if fault.remedy == REMEDY:
             raise
-        raise FormatError(f"{ALTERED}: {fault.message}", remedy=REMEDY) from None
-    except SnnccError as fault:
-        raise FormatError(f"{ALTERED}: {fault.message}", remedy=REMEDY) from None
+        raise FormatError(f"{ALTERED}: {first_line(fault)}", remedy=REMEDY) from None
     except Exception as fault:  # whatever altered JSON or arrays may lead to
         raise FormatError(f"{ALTERED}: {type(fault).__name__}", remedy=REMEDY) from fault
     if same != model.SerializeToString(deterministic=True):
