@@ -38,8 +38,11 @@ ADVICE = {
     "Concat": "concatenate along channels",
     "Conv": "let each of its groups read from one branch of the concatenation",
     "Pad": "pad spatial axes by constant amounts: with zeros, or by reflect, edge or wrap",
+    "Transpose": "where it mixes batch and space it comes from attention, or from adaptive pooling to a size "
+    "that does not divide: pool with fixed windows",
     "HardSwish": "products of a value and its gate do not spike: train with ReLU",
-    "Softplus": "train with ReLU",
+    **dict.fromkeys(("Erf", "HardSigmoid", "Mish", "Softplus", "Softsign"), "train with ReLU"),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), "in place of recurrent layers use convolutions over time"),
 }
 
 
