@@ -14,6 +14,7 @@ from snncc.passes.resampling import chosen, nearest_indices, pad_indices
 from snncc.synapses import Conv, ConvTranspose, Dense, Synapse, Window
 from snncc.synapses.routing import Pad, Reshape, Route, Slice, Transpose
 
+RECURRENT = ("GRU", "LSTM", "RNN")
 ADVICE = {
     "Sigmoid": "train with ReLU inside the network; a sigmoid at the end is kept",
     "Tanh": "train with ReLU inside the network",
@@ -42,7 +43,7 @@ ADVICE = {
     "that does not divide: pool with fixed windows",
     "HardSwish": "products of a value and its gate do not spike: train with ReLU",
     **dict.fromkeys(("Erf", "HardSigmoid", "Mish", "Softplus", "Softsign"), "train with ReLU"),
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), "in place of recurrent layers use convolutions over time"),
+    **dict.fromkeys(RECURRENT, "in place of recurrent layers use convolutions over time"),
 }
 
 
@@ -59,6 +60,13 @@ def one_image(graph: Graph) -> None:
             raise UnsupportedError(
                 f"a fixed batch of {shape[0]}", node=f"input {name}", remedy="export with batch 1 or a dynamic batch"
             )
+
+
+def no_recurrence(graph: Graph) -> None:
+    """Raises UnsupportedError at a recurrent layer: kept analog, its work could not be counted."""
+    for node in graph.nodes:
+        if node.op in RECURRENT:
+            raise UnsupportedError("a recurrent layer", node=node.label, remedy=ADVICE[node.op])
 
 
 def _ints(node: Node, name: str, rank: int, default: int) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ from snncc.passes.linear_ops import (
     convolution,
     dense,
     max_pool_window,
+    no_recurrence,
     one_image,
     reshape_target,
     route_of,
@@ -68,7 +69,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_image,)
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_image, no_recurrence)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:

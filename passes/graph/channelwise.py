@@ -99,7 +99,7 @@ def absorb(graph: Graph, node: Node, found: Affine) -> tuple[Graph, str]:
         return graph, "the product exceeds float32"
     names = [_weight_name(graph, linear, 1), _weight_name(graph, linear, 2)]
     merged = replace(
-        linear, inputs=(linear.inputs[0], *names), outputs=node.outputs, origin=linear.origin + node.origin
+        linear, inputs=(linear.inputs[0], *names), outputs=node.outputs, origin=tuple(dict.fromkeys(linear.origin + node.origin))
     )
     new = dict(zip(names, (frozen(new_weight), frozen(new_bias)), strict=True))
     return graph.replace_nodes({linear: (), node: (merged,)}, weights=new), ""

@@ -139,6 +139,9 @@ def _check_node(node: onnx.NodeProto) -> None:
             raise FormatError(f"attribute {attribute.name!r} refers to one of a function", node=label)
         if node.op_type not in INFINITE and not np.isfinite([attribute.f, *attribute.floats]).all():
             raise FormatError(f"attribute {attribute.name!r} is NaN or infinite", node=label)
+        parts = {"num_outputs": attribute.i, "split": len(attribute.ints)}.get(attribute.name, len(node.output))
+        if node.op_type == "Split" and parts != len(node.output):  # on which inference of Split crashes
+            raise FormatError(f"{parts} parts for {len(node.output)} outputs", node=label)
         if attribute.HasField("g") or attribute.graphs:
             raise FormatError(
                 "control flow (If, Loop, Scan) has no fixed graph",
