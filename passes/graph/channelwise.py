@@ -98,9 +98,8 @@ def absorb(graph: Graph, node: Node, found: Affine) -> tuple[Graph, str]:
     if not (np.isfinite(new_weight).all() and np.isfinite(new_bias).all()):
         return graph, "the product exceeds float32"
     names = [_weight_name(graph, linear, 1), _weight_name(graph, linear, 2)]
-    merged = replace(
-        linear, inputs=(linear.inputs[0], *names), outputs=node.outputs, origin=tuple(dict.fromkeys(linear.origin + node.origin))
-    )
+    origin = tuple(dict.fromkeys(linear.origin + node.origin))
+    merged = replace(linear, inputs=(linear.inputs[0], *names), outputs=node.outputs, origin=origin)
     new = dict(zip(names, (frozen(new_weight), frozen(new_bias)), strict=True))
     return graph.replace_nodes({linear: (), node: (merged,)}, weights=new), ""
 
