@@ -40,13 +40,13 @@ def calibration(dims: int) -> list[Array]:
     return [sample for volume in volumes for sample in volume[:: SLICE_STEP if dims == 2 else 1]]
 
 
-def compiled(folder: Path, dims: int, neuron: str, **options: Any) -> Path:
+def compiled(folder: Path, dims: int, **options: Any) -> Path:
     """The compiled model's file, made if it is not there."""
     text = "-".join(str(v) for v in options.values()).replace(":", "")
-    file = folder / f"{dims}d-{neuron}{'-' + text if text else ''}.snn.onnx"
+    file = folder / f"{dims}d{'-' + text if text else ''}.snn.onnx"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        snncc.compile(EXAMPLE / f"teacher_{dims}d.onnx", file, calibrate=calibration(dims), neuron=neuron, **options)
+        snncc.compile(EXAMPLE / f"teacher_{dims}d.onnx", file, calibrate=calibration(dims), **options)
     return file
 
 

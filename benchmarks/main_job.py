@@ -120,7 +120,7 @@ def main(
     jobs = {}
     for dims in h.DIMENSIONS:
         for neuron in recipe:
-            file = h.compiled(work, dims, neuron, **recipe[neuron])
+            file = h.compiled(work, dims, neuron=neuron, **recipe[neuron])
             for name in names:
                 jobs[work / f"{file.name.removesuffix('.snn.onnx')}-{name}.json"] = (name, dims, neuron, file)
     with ProcessPoolExecutor(workers) as pool, Progress() as progress:
