@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from snncc.encoders import Constant, SignedPoisson
-from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron, Radix, Readout, Settled, Signed
 from snncc.runtime import fast
