@@ -13,13 +13,15 @@ from snncc.graph import Array
 from snncc.interlude import stretches
 from snncc.network import Network, Population, Projection
 from snncc.network_text import network_lines
-from snncc.neurons import Neuron
+from snncc.neurons import Leaky, Neuron
+from snncc.neurons.leaky import DIVISOR
 from snncc.synapses import Window
 from snncc.synapses.routing import REPEATS, Pad, Slice, Upsample, split
 from snncc.verify import verify_graph
 
 AROUND = 3  # lines shown before and after a faulty one
 MAX_SHIFT = 126  # 2^shift is a normal float32
+MAX_LEVELS = 7  # a spike below 2^levels is an int8
 
 
 def verify_network(network: Network) -> None:
@@ -151,6 +153,8 @@ def _arrays(network: Network, population: Population) -> None:
             _fail(network, f"{name} has the shape {array.shape}, not {per_channel}", population)
         if not np.all(np.isfinite(array)):
             _fail(network, f"{name} holds NaN or infinity", population)
+        if (name == "theta" and array.min() <= 0) or (name == "dip" and array.min() < 0):
+            _fail(network, f"{name} holds values below {'0' if name == 'dip' else 'or at 0'}", population)
     bias = population.bias
     if bias is not None:
         if bias.shape not in (per_channel, population.shape):
@@ -204,9 +208,13 @@ def _integers(network: Network) -> None:
 
 
 def _code(network: Network) -> None:
-    """All of a network speaks one code."""
+    """All of a network speaks one code, in spikes that int8 holds."""
     for population in network.populations:
         kind = population.kind
+        if isinstance(kind, Neuron) and not 1 <= kind.levels <= MAX_LEVELS:
+            _fail(network, f"{kind.levels} levels of a spike, not 1 to {MAX_LEVELS}", population)
+        if isinstance(kind, Leaky) and not 1 <= kind.multiplier <= DIVISOR:
+            _fail(network, f"a leak of {kind.multiplier} / {DIVISOR}", population)
         if isinstance(kind, Neuron) and kind.base != network.base:
             _fail(network, f"a neuron of base {kind.base} in a network of base {network.base}", population)
         if isinstance(kind, Encoder) and kind.fires and network.base != 1:

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from snncc.errors import OptionError
+from snncc.encoders import Constant
+from snncc.errors import OptionError, VerifyError
 from snncc.graph import Array
 from snncc.ingest import ingest
-from snncc.network import Network
+from snncc.network import Network, Population, Projection
+from snncc.network_checks import verify_network
 from snncc.neurons import (
     IntegrateFire,
     Leaky,
@@ -21,12 +23,14 @@ from snncc.neurons import (
     MultiThreshold,
     Neuron,
     Radix,
+    Readout,
     Settled,
     Signed,
 )
 from snncc.neurons.leaky import DIVISOR
 from snncc.passes.network.choose import choice
 from snncc.runtime.reference import ReferenceEngine
+from snncc.synapses import Diagonal
 from tests.onnx_models import model
 from tests.test_agreement import compiled
 
@@ -157,6 +161,31 @@ def test_a_clip_is_a_ceiling(options: dict[str, Any]) -> None:
     (out,) = network.readouts
     value = out.kind.value(trace.potentials[out.name], 5)  # type: ignore[union-attr]
     assert 0 < value.max() <= 4 * 0.5 * 1.01
+
+
+ONE, NONE = np.ones(1, np.int32), np.zeros(1, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        (IntegrateFire(NONE, NONE), "theta holds values below or at 0"),
+        (Settled(ONE, NONE, True, -ONE), "dip holds values below 0"),
+        (MultiThreshold(ONE, NONE, 8), "8 levels"),
+        (MultiThreshold(ONE, NONE, 0), "0 levels"),
+        (Leaky(ONE, NONE, multiplier=257), "a leak of 257 / 256"),
+        (Leaky(ONE, NONE, multiplier=0), "a leak of 0 / 256"),
+    ],
+)
+def test_a_file_cannot_hold_neurons_that_engines_differ_on(kind: Neuron, fault: str) -> None:
+    populations = (
+        Population("x", (1,), Constant(255, 0, 255), value="x"),
+        Population("a", (1,), kind),
+        Population("y", (1,), Readout(np.ones(1, np.float32)), value="y"),
+    )
+    projections = (Projection("x", "a", Diagonal(ONE, NONE)), Projection("a", "y", Diagonal(ONE)))
+    with pytest.raises(VerifyError, match=fault):
+        verify_network(Network({"x": (1, 1)}, ("y",), populations, projections, meta={"precision": "int8"}))
 
 
 def test_exceptions_by_name() -> None:
