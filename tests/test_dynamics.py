@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from snncc.encoders import Constant, SignedPoisson
+from snncc.errors import PassError
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron, Radix, Readout, Settled, Signed
+from snncc.passes.network.quantize import Quantize
+from snncc.pipeline import Context
 from snncc.runtime import fast
 from snncc.runtime.reference import ReferenceEngine
 from snncc.synapses import Conv, Diagonal, Window
@@ -85,3 +89,18 @@ def test_tiles_and_chunks_do_not_show(monkeypatch: Any, name: str, channels: int
                 np.testing.assert_array_equal(found.spikes[p], train, err_msg=p)
             np.testing.assert_array_equal(found.potentials["out"], want.potentials["out"])
             assert found.counts.same(want.counts)
+
+
+@pytest.mark.parametrize(("field", "fault"), [("v0", "start too high or low"), ("dip", "slope too flat")])
+def test_parameters_that_int32_cannot_hold(field: str, fault: str) -> None:
+    one = np.ones(1, np.float32)
+    kind = replace(Signed(one, one, False), **{field: one * np.float32(1e7)})  # type: ignore[arg-type]
+    populations = (
+        Population("in", (1,), Constant(), unit=one),
+        Population("a", (1,), kind, unit=one),
+        Population("out", (1,), Readout(one, False), unit=one),
+    )
+    projections = (Projection("in", "a", Diagonal(one)), Projection("a", "out", Diagonal(one)))
+    meta = {"precision": "float32", "calibration": {"ranges": {"in": [0, 1]}}}
+    with pytest.raises(PassError, match=fault):
+        Quantize().run(Network({}, (), populations, projections, meta=meta), Context())

@@ -28,6 +28,10 @@ DIAGONAL = (1 << 15) - 1
 RESAMPLED = 1 << 6  # least weight of a resampled spike, whose fixed factors are large
 MAX_STEPS = 1 << 20
 SINGLE = (Diagonal, Resample)  # with one weight a row
+TOO_LARGE = {  # what does not fit, and the remedy
+    "v0": ("membranes start too high or low", "v-init{at=half}"),
+    "dip": ("a slope too flat", "train with ReLU"),
+}
 
 
 def has_neurons(network: Network) -> None:
@@ -232,7 +236,8 @@ class _Rows:
             if values is not None:
                 exact = rounded(values * per_channel(alive, values.ndim))
                 if np.abs(exact).max(initial=0) >= MEMBRANE / 4:
-                    raise PassError("a slope too flat for int32", node=self.post.name, remedy="train with ReLU")
+                    why, how = TOO_LARGE[key]
+                    raise PassError(f"{why} for int32", node=self.post.name, remedy=how)
                 whole[key] = exact.astype(np.int32)
         return replace(old, **whole)  # type: ignore[type-var]
 
