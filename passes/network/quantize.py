@@ -92,7 +92,7 @@ def _on_grid(population: Population, network: Network) -> Population:
         levels, least, most = 255.0 / (high if high > 1 else 1.0), 0, 255
     else:
         levels, least, most = 127.0 / max(-low, high), -127, 127
-    levels = float(np.float32(levels))
+    levels = float(np.float32(min(levels, 2.0**126)))  # values that are no normal float32 are too small to tell
     return replace(population, kind=Constant(levels, least, most), unit=np.full(population.channels, 1 / levels))
 
 
