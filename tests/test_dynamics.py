@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from snncc.encoders import Constant, SignedPoisson
+from snncc.errors import PassError
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron, Radix, Readout, Settled, Signed
+from snncc.passes.network.quantize import Quantize
+from snncc.pipeline import Context
 from snncc.runtime import fast
 from snncc.runtime.reference import ReferenceEngine
 from snncc.synapses import Conv, Diagonal, Window
 
 SHAPE = (5, 4)
+ONE = np.ones(1, np.float32)
 KINDS: dict[str, Any] = {
     "if": lambda theta, v0, dip: IntegrateFire(theta, v0),
     "if:zero": lambda theta, v0, dip: IntegrateFire(theta, v0, True),
@@ -85,3 +90,27 @@ def test_tiles_and_chunks_do_not_show(monkeypatch: Any, name: str, channels: int
                 np.testing.assert_array_equal(found.spikes[p], train, err_msg=p)
             np.testing.assert_array_equal(found.potentials["out"], want.potentials["out"])
             assert found.counts.same(want.counts)
+
+
+def quantized(kind: Signed, *seen: float) -> Network:
+    """One such neuron in a quantised network; seen: least and largest input in calibration."""
+    populations = (
+        Population("in", (1,), Constant(), unit=ONE),
+        Population("a", (1,), kind, unit=ONE),
+        Population("out", (1,), Readout(ONE, False), unit=ONE),
+    )
+    projections = (Projection("in", "a", Diagonal(ONE)), Projection("a", "out", Diagonal(ONE)))
+    meta = {"precision": "float32", "calibration": {"ranges": {"in": seen}}}
+    return Quantize().run(Network({}, (), populations, projections, meta=meta), Context())
+
+
+@pytest.mark.parametrize(("field", "fault"), [("v0", "start too high or low"), ("dip", "slope too flat")])
+def test_parameters_that_int32_cannot_hold(field: str, fault: str) -> None:
+    with pytest.raises(PassError, match=fault):
+        quantized(replace(Signed(ONE, ONE, False), **{field: ONE * np.float32(1e7)}), 0, 1)  # type: ignore[arg-type]
+
+
+def test_inputs_too_small_for_a_grid() -> None:
+    encoder = quantized(Signed(ONE, ONE), -1e-39, 1e-39).encoders[0].kind
+    assert isinstance(encoder, Constant) and np.isfinite(encoder.levels)
+    assert not encoder.encode(np.array([0.0, 1e-39], np.float32)).any()

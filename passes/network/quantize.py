@@ -28,6 +28,10 @@ DIAGONAL = (1 << 15) - 1
 RESAMPLED = 1 << 6  # least weight of a resampled spike, whose fixed factors are large
 MAX_STEPS = 1 << 20
 SINGLE = (Diagonal, Resample)  # with one weight a row
+TOO_LARGE = {  # what does not fit, and the remedy
+    "v0": ("membranes start too high or low", "v-init{at=half}"),
+    "dip": ("a slope too flat", "train with ReLU"),
+}
 
 
 def has_neurons(network: Network) -> None:
@@ -88,7 +92,7 @@ def _on_grid(population: Population, network: Network) -> Population:
         levels, least, most = 255.0 / (high if high > 1 else 1.0), 0, 255
     else:
         levels, least, most = 127.0 / max(-low, high), -127, 127
-    levels = float(np.float32(levels))
+    levels = float(np.float32(min(levels, 2.0**126)))  # values that are no normal float32 are too small to tell
     return replace(population, kind=Constant(levels, least, most), unit=np.full(population.channels, 1 / levels))
 
 
@@ -232,7 +236,8 @@ class _Rows:
             if values is not None:
                 exact = rounded(values * per_channel(alive, values.ndim))
                 if np.abs(exact).max(initial=0) >= MEMBRANE / 4:
-                    raise PassError("a slope too flat for int32", node=self.post.name, remedy="train with ReLU")
+                    why, how = TOO_LARGE[key]
+                    raise PassError(f"{why} for int32", node=self.post.name, remedy=how)
                 whole[key] = exact.astype(np.int32)
         return replace(old, **whole)  # type: ignore[type-var]
 
