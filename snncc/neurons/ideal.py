@@ -29,7 +29,7 @@ class Rectifier(_Ideal):
 
 @dataclass(frozen=True, eq=False)
 class LeakyRectifier(_Ideal):
-    """x where x >= 0, else slope * x; slope: [C], > 0: a LeakyReLU or PReLU of the teacher."""
+    """x where x >= 0, else slope * x; slope: [C], above 0 and at most 1: a LeakyReLU or PReLU of the teacher."""
 
     slope: Array
 
