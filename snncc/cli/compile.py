@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from snncc.api import calibration_stream, execute, load, plan
+from snncc.api import MEASURED, calibration_stream, execute, load, plan
 from snncc.cli.agreement import agreement, show
 from snncc.cli.files import write_text
 from snncc.cli.preprocess import Preprocess
@@ -92,6 +92,9 @@ def command(
     facts = network.meta.get("calibration", {})
     if silent := facts.get("silent", 0):
         click.echo(f"warning: {silent} of {facts['channels']} channels never fire on the calibration data")
+    for name, _, reason in network.meta["report"]:
+        if name.startswith(MEASURED):
+            click.echo(f"approximated: {name}: {reason}")
     click.echo(f"wrote {output}")
     emit(
         {

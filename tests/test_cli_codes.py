@@ -1,0 +1,77 @@
+"""The command line with codes, neurons and passes beyond the default ones: what it says about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.onnx_models import model
+from tests.test_cli import fails, works
+
+RNG = np.random.default_rng(0)
+WEIGHTS = {"w": (3, 1, 3, 3), "k": (3, 3, 3, 3), "u": (1, 3, 1, 1)}
+TEACHER = """agraph (float[1,1,8,8] x, float[3,1,3,3] w, float[3,3,3,3] k, float[1,3,1,1] u, float[3] s, float[3] b)
+    => (float[1,1,8,8] y) {{
+    c = Conv <pads = [1, 1, 1, 1]> (x, w)
+    n = {norm}
+    r = Relu (n)
+    d = Conv <pads = [1, 1, 1, 1]> (r, k)
+    q = {inside}
+    y = Conv (q, u) }}"""
+NORM = "InstanceNormalization (c, s, b)"
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("data.npy", RNG.random((3, 1, 8, 8)).astype(np.float32))
+
+
+def teacher(norm: str = "Identity (c)", inside: str = "Relu (d)") -> str:
+    weights = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in WEIGHTS.items()}
+    weights |= {"s": np.ones(3, np.float32), "b": np.zeros(3, np.float32)}
+    onnx.save(model(TEACHER.format(norm=norm, inside=inside), weights), "t.onnx")
+    return "t.onnx"
+
+
+@pytest.mark.parametrize(
+    "options, inside, layers",
+    [
+        (["-T", "4"], "Relu (d)", 1),
+        (["--neuron", "settled", "-T", "4"], "Relu (d)", 3),
+        (["--code", "radix:4"], "Relu (d)", 3),
+        (["-T", "4", "--allow-analog"], "Gelu (d)", 2),
+        (["--code", "radix:4", "--allow-analog"], "Gelu (d)", 3),
+    ],
+)
+def test_latency(options: list[str], inside: str, layers: int) -> None:
+    works("compile", teacher(inside=inside), "--calibrate", "data.npy", "-o", "m.snn.onnx", *options)
+    shown = works("run", "m.snn.onnx", "data.npy", "-o", "o.npy", "--json", "r.json").stdout
+    assert json.loads(Path("r.json").read_text())["latency"] == 4 * layers
+    assert ("latency" in shown) == (layers > 1)
+    assert f"T = 4, latency {4 * layers} steps ({layers} layers x T)" in shown or layers == 1
+    works("run", "m.snn.onnx", "data.npy", "-o", "o.npy", "-T", "5", "--json", "r.json")
+    assert json.loads(Path("r.json").read_text())["latency"] == 5 * layers
+    assert ("latency" in works("inspect", "m.snn.onnx", "--json", "i.json").stdout) == (layers > 1)
+    assert json.loads(Path("i.json").read_text())["latency"] == 4 * layers
+
+
+def test_the_error_of_an_approximation_is_printed() -> None:
+    shown = works("compile", teacher(NORM), "-p", "freeze-norm", "--calibrate", "data.npy", "-o", "m.snn.onnx").stdout
+    line = next(line for line in shown.splitlines() if line.startswith("approximated"))
+    assert line.startswith("approximated: output y: freeze-norm changed it by ") and "3 sample(s)" in line
+    plain = works("compile", teacher(), "--calibrate", "data.npy", "-o", "m.snn.onnx").stdout
+    assert "approximated" not in plain
+
+
+def test_check_of_a_pass_that_approximates_needs_no_data() -> None:
+    name = teacher(NORM)
+    assert "--pass freeze-norm" in fails(1, "check", name)
+    shown = works("check", name, "-p", "freeze-norm", "--json", "c.json").stdout
+    assert "frozen" in shown and "t.onnx converts" in shown
+    assert "output y" not in shown  # what it would have measured on made-up data
+    assert "Erf" in fails(1, "check", teacher(NORM, "Erf (d)"), "-p", "freeze-norm")
