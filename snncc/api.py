@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,13 +92,18 @@ def plan(
     source = _onnx(teacher, example_input)
     graph = ingest(source, shapes)
     known = registry(BUILTIN)
-    if pipeline is not None:
-        steps = known.parse(pipeline)
+    recipe = {
+        "precision": precision, "calibration": calibration, "per": per, "code": code, "neuron": neuron,
+        "encoder": encoder, "allow_analog": allow_analog,
+    }  # fmt: skip
+    if pipeline is None:
+        steps = default_pipeline(**recipe, timesteps=timesteps)  # type: ignore[arg-type]
     else:
-        steps = default_pipeline(
-            precision=precision, calibration=calibration, per=per, code=code, neuron=neuron, encoder=encoder,
-            allow_analog=allow_analog, timesteps=timesteps,
-        )  # fmt: skip
+        usual = inspect.signature(default_pipeline).parameters
+        if lost := [key for key, value in recipe.items() if value != usual[key].default]:
+            what = ", ".join(lost).replace("_", "-")
+            raise OptionError(f"{what}: a pipeline of your own replaces it", remedy="say it in the pipeline")
+        steps = known.parse(pipeline)
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
     for step in steps:
@@ -135,7 +141,7 @@ def compile(
             per="channel" | "layer" | "connection", code="rate" | "radix:K", neuron=None: signed, or a text of
             choose.py, encoder="constant" | "poisson" | "spikes",
             allow_analog=False: may a stretch without spiking counterpart stay analog between readouts and encoders?
-            passes=(): pass texts or passes to insert, pipeline=None: a text that replaces the default pipeline,
+            passes=(): pass texts or passes to insert, pipeline=None: a text in place of all options before `passes`,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
             `snncc.preprocess`, example_input.
 

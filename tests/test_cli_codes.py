@@ -39,7 +39,7 @@ def teacher(norm: str = "Identity (c)", inside: str = "Relu (d)") -> str:
 
 
 @pytest.mark.parametrize(
-    "options, inside, layers",
+    "options, inside, windows",
     [
         (["-T", "4"], "Relu (d)", 1),
         (["--neuron", "settled", "-T", "4"], "Relu (d)", 3),
@@ -48,16 +48,16 @@ def teacher(norm: str = "Identity (c)", inside: str = "Relu (d)") -> str:
         (["--code", "radix:4", "--allow-analog"], "Gelu (d)", 3),
     ],
 )
-def test_latency(options: list[str], inside: str, layers: int) -> None:
+def test_latency(options: list[str], inside: str, windows: int) -> None:
     works("compile", teacher(inside=inside), "--calibrate", "data.npy", "-o", "m.snn.onnx", *options)
     shown = works("run", "m.snn.onnx", "data.npy", "-o", "o.npy", "--json", "r.json").stdout
-    assert json.loads(Path("r.json").read_text())["latency"] == 4 * layers
-    assert ("latency" in shown) == (layers > 1)
-    assert f"T = 4, latency {4 * layers} steps ({layers} layers x T)" in shown or layers == 1
+    assert json.loads(Path("r.json").read_text())["latency"] == 4 * windows
+    assert ("latency" in shown) == (windows > 1)
+    assert f"T = 4, latency {4 * windows} steps ({windows} windows of T)" in shown or windows == 1
     works("run", "m.snn.onnx", "data.npy", "-o", "o.npy", "-T", "5", "--json", "r.json")
-    assert json.loads(Path("r.json").read_text())["latency"] == 5 * layers
-    assert ("latency" in works("inspect", "m.snn.onnx", "--json", "i.json").stdout) == (layers > 1)
-    assert json.loads(Path("i.json").read_text())["latency"] == 4 * layers
+    assert json.loads(Path("r.json").read_text())["latency"] == 5 * windows
+    assert ("latency" in works("inspect", "m.snn.onnx", "--json", "i.json").stdout) == (windows > 1)
+    assert json.loads(Path("i.json").read_text())["latency"] == 4 * windows
 
 
 def test_the_error_of_an_approximation_is_printed() -> None:
@@ -66,6 +66,18 @@ def test_the_error_of_an_approximation_is_printed() -> None:
     assert line.startswith("approximated: output y: freeze-norm changed it by ") and "3 sample(s)" in line
     plain = works("compile", teacher(), "--calibrate", "data.npy", "-o", "m.snn.onnx").stdout
     assert "approximated" not in plain
+
+
+def test_a_saved_pipeline_makes_the_same_file() -> None:
+    options = ["--neuron", "if:first", "-p", "bias-correction{rounds=2}", "-p", "v-init{at=channel}"]
+    options += ["-p", "threshold-scale{factor=1.25}"]
+    works("compile", teacher(), "--calibrate", "data.npy", "-o", "m.snn.onnx", "-T", "4", *options, "--json", "c.json")
+    line = json.loads(Path("c.json").read_text())["pipeline"]
+    assert len(line) > 255  # longer than a file name can be
+    again = ["compile", "t.onnx", "--calibrate", "data.npy", "-o", "n.snn.onnx", "-T", "4", "--pipeline", line]
+    works(*again)
+    assert Path("m.snn.onnx").read_bytes() == Path("n.snn.onnx").read_bytes()
+    assert "neuron, allow-analog: a pipeline of your own" in fails(2, *again, "--neuron", "if", "--allow-analog")
 
 
 def test_check_of_a_pass_that_approximates_needs_no_data() -> None:

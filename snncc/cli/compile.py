@@ -39,7 +39,7 @@ ALL = "*"
 @click.option("--encoder", default="constant", show_default=True, type=click.Choice(ENCODERS))
 @click.option("--allow-analog", is_flag=True, help="Keep what cannot spike analog, between readout and encoder.")
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
-@click.option("--pipeline", metavar="TEXT|FILE", help="In place of the default pipeline.")
+@click.option("--pipeline", metavar="TEXT|FILE", help="In place of the default pipeline and its options.")
 @click.option("--print-after", is_flag=False, flag_value=ALL, metavar="[=PASS]", help="Print the IR after passes.")
 @click.option("--dump", metavar="DIR", type=click.Path(path_type=Path), help="Write the IR after each pass.")
 @click.option("--time-passes", is_flag=True)

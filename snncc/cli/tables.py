@@ -39,7 +39,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], lef
 def steps_text(network: Network, steps: int) -> str:
     """T, and the latency where neurons wait for their whole window."""
     late = network.windows
-    return f"T = {steps}" + (f", latency {late * steps} steps ({late} layers x T)" if late > 1 else "")
+    return f"T = {steps}" + (f", latency {late * steps} steps ({late} windows of T)" if late > 1 else "")
 
 
 def shown(cell: Any) -> str:
