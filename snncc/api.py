@@ -58,10 +58,14 @@ class Plan:
         lead = 0 if any(getattr(step, "encoder", "") == "spikes" for step in self.passes) else 1
         return {name: (lead, *self.graph.shape(name)[1:]) for name in self.graph.inputs}
 
+    @property
+    def trains(self) -> set[str]:
+        """Inputs that are spike trains."""
+        return {name for name, shape in self.shapes.items() if shape[0] == 0}
+
     def analog(self, feeds: Feeds) -> Feeds:
         """What the teacher sees of a sample: the mean over time of a spike train."""
-        trains = {name for name, shape in self.shapes.items() if shape[0] == 0}
-        return {name: x.mean(0, keepdims=True) if name in trains else x for name, x in feeds.items()}
+        return {name: x.mean(0, keepdims=True) if name in self.trains else x for name, x in feeds.items()}
 
 
 def plan(

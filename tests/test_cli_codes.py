@@ -18,10 +18,11 @@ TEACHER = """agraph (float[1,1,8,8] x, float[3,1,3,3] w, float[3,3,3,3] k, float
     => (float[1,1,8,8] y) {{
     c = Conv <pads = [1, 1, 1, 1]> (x, w)
     n = {norm}
-    r = Relu (n)
+    r = {first}
     d = Conv <pads = [1, 1, 1, 1]> (r, k)
     q = {inside}
     y = Conv (q, u) }}"""
+POOL = "MaxPool <kernel_shape = [2, 2], pads = [0, 0, 1, 1]> (c)"
 NORM = "InstanceNormalization (c, s, b)"
 
 
@@ -31,10 +32,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save("data.npy", RNG.random((3, 1, 8, 8)).astype(np.float32))
 
 
-def teacher(norm: str = "Identity (c)", inside: str = "Relu (d)") -> str:
+def teacher(norm: str = "Identity (c)", inside: str = "Relu (d)", first: str = "Relu (n)") -> str:
     weights = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in WEIGHTS.items()}
     weights |= {"s": np.ones(3, np.float32), "b": np.zeros(3, np.float32)}
-    onnx.save(model(TEACHER.format(norm=norm, inside=inside), weights), "t.onnx")
+    onnx.save(model(TEACHER.format(norm=norm, inside=inside, first=first), weights), "t.onnx")
     return "t.onnx"
 
 
@@ -78,6 +79,22 @@ def test_a_saved_pipeline_makes_the_same_file() -> None:
     works(*again)
     assert Path("m.snn.onnx").read_bytes() == Path("n.snn.onnx").read_bytes()
     assert "neuron, allow-analog: a pipeline of your own" in fails(2, *again, "--neuron", "if", "--allow-analog")
+
+
+@pytest.mark.parametrize("change, norm", [("freeze-norm", NORM), ("maxpool-to-avgpool", POOL)])
+def test_approximations_of_spike_trains(change: str, norm: str) -> None:
+    np.save("train.npy", (RNG.random((3, 6, 1, 8, 8)) < 0.4).astype(np.float32))
+    options = ["-p", change, "--encoder", "spikes", "--calibrate", "train.npy", "-o", "m.snn.onnx"]
+    shown = works("compile", teacher(norm), *options).stdout
+    assert f"{change} changed it by" in shown and "T = that of a sample" in shown
+    works("run", "m.snn.onnx", "train.npy", "-o", "o.npy")
+
+
+def test_a_network_without_spikes_is_warned_of() -> None:
+    rest = ["--calibrate", "data.npy", "-o", "m.snn.onnx", "--allow-analog"]
+    assert "no neuron of this network spikes" not in works("compile", teacher(inside="Gelu (d)"), *rest).stdout
+    silent = teacher(first="Gelu (n)", inside="Gelu (d)")
+    assert "warning: no neuron of this network spikes" in works("compile", silent, *rest).stdout
 
 
 def test_check_of_a_pass_that_approximates_needs_no_data() -> None:

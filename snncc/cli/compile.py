@@ -88,7 +88,10 @@ def command(
         table("", ("pass", "seconds"), [(name, f"{seconds:.3f}") for name, seconds in times])
         click.echo()
     if found:
-        show(f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data", found)
+        steps = "T = that of a sample" if todo.trains else f"T = {network.meta['timesteps']}"
+        show(f"spiking network ({steps}) against teacher, on calibration data", found)
+    if not any(p.fires and not p.is_encoder for p in network.populations):
+        click.echo("warning: no neuron of this network spikes: all activations stay analog")
     facts = network.meta.get("calibration", {})
     if silent := facts.get("silent", 0):
         click.echo(f"warning: {silent} of {facts['channels']} channels never fire on the calibration data")
