@@ -63,7 +63,8 @@ def default_pipeline(
     neuron = neuron or ("radix" if digits else "signed")
     chosen = choice(neuron)
     if bool(digits) != (chosen.base == 2):
-        raise OptionError(f"neuron {neuron!r} with the code {code}", remedy="give --code radix:3 and no --neuron")
+        remedy = "the neuron radix and the code radix:K go together: leave --neuron out"
+        raise OptionError(f"neuron {neuron!r} with the code {code}", remedy=remedy)
     levels = total_count(chosen.base, digits or timesteps) * chosen.most
     levels = 0 if levels == timesteps else levels
     lower, calibrate = Lower(allow_analog=allow_analog), _calibrate(calibration, per, levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ PathLike = str | os.PathLike[str]
 Stream = Callable[[], Iterator[Feeds]]
 ENGINES = ("fast", "reference", "onnxruntime")
 TIMESTEPS = 32
+MEASURED = "output "  # begins the notes on how far a pass that approximates changed the teacher's outputs
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,14 @@ class Plan:
         lead = 0 if any(getattr(step, "encoder", "") == "spikes" for step in self.passes) else 1
         return {name: (lead, *self.graph.shape(name)[1:]) for name in self.graph.inputs}
 
+    @property
+    def trains(self) -> set[str]:
+        """Inputs that are spike trains."""
+        return {name for name, shape in self.shapes.items() if shape[0] == 0}
+
     def analog(self, feeds: Feeds) -> Feeds:
         """What the teacher sees of a sample: the mean over time of a spike train."""
-        trains = {name for name, shape in self.shapes.items() if shape[0] == 0}
-        return {name: x.mean(0, keepdims=True) if name in trains else x for name, x in feeds.items()}
+        return {name: x.mean(0, keepdims=True) if name in self.trains else x for name, x in feeds.items()}
 
 
 def plan(
@@ -90,13 +96,18 @@ def plan(
     source = _onnx(teacher, example_input)
     graph = ingest(source, shapes)
     known = registry(BUILTIN)
-    if pipeline is not None:
-        steps = known.parse(pipeline)
+    recipe = {
+        "precision": precision, "calibration": calibration, "per": per, "code": code, "neuron": neuron,
+        "encoder": encoder, "allow_analog": allow_analog,
+    }  # fmt: skip
+    if pipeline is None:
+        steps = default_pipeline(**recipe, timesteps=timesteps)  # type: ignore[arg-type]
     else:
-        steps = default_pipeline(
-            precision=precision, calibration=calibration, per=per, code=code, neuron=neuron, encoder=encoder,
-            allow_analog=allow_analog, timesteps=timesteps,
-        )  # fmt: skip
+        usual = inspect.signature(default_pipeline).parameters
+        if lost := [key for key, value in recipe.items() if value != usual[key].default]:
+            what = ", ".join(lost).replace("_", "-")
+            raise OptionError(f"{what}: a pipeline of your own replaces it", remedy="say it in the pipeline")
+        steps = known.parse(pipeline)
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
     for step in steps:
@@ -134,7 +145,7 @@ def compile(
             per="channel" | "layer" | "connection", code="rate" | "radix:K", neuron=None: signed, or a text of
             choose.py, encoder="constant" | "poisson" | "spikes",
             allow_analog=False: may a stretch without spiking counterpart stay analog between readouts and encoders?
-            passes=(): pass texts or passes to insert, pipeline=None: a text that replaces the default pipeline,
+            passes=(): pass texts or passes to insert, pipeline=None: a text in place of all options before `passes`,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
             `snncc.preprocess`, example_input.
 
@@ -171,18 +182,30 @@ def execute(
 
 
 def conversion(todo: Plan) -> tuple[list[Note], SnnccError | None]:
-    """What becomes of each teacher node, and the refusal if there is one. Reads no data."""
+    """What becomes of each teacher node, and the refusal if there is one. Reads no data.
+
+    Passes that approximate get one random sample in its place; what they measure on it is left out.
+    """
     end = next((i for i, step in enumerate(todo.passes) if step.level == "lower"), None)
     if end is None:
         raise OptionError("the pipeline never lowers the teacher", remedy="it needs the pass `lower`")
-    context = Context()
+    context, error = Context(), None
+    if any(getattr(step, "approximate", False) for step in todo.passes[:end]):
+        context = Context(lambda: iter([_random(todo.graph)]), Evaluator())
     try:
         run_pipeline(todo.graph, todo.passes[: end + 1], context)
-    except SnnccError as error:
-        if error.exit_code != 1:
+    except SnnccError as found:
+        if found.exit_code != 1:
             raise
-        return _report(todo, context, error), error
-    return _report(todo, context), None
+        error = found
+    context.notes = [note for note in context.notes if not note.node.startswith(MEASURED)]
+    return _report(todo, context, error), error
+
+
+def _random(graph: Graph) -> Feeds:
+    """One sample for what reads no data."""
+    rng, types = np.random.default_rng(0), graph.types
+    return {name: rng.random(graph.shape(name)).astype(types[name].dtype) for name in graph.inputs}
 
 
 def _resolved(source: PathLike | onnx.ModelProto, graph: Graph) -> list[Note]:

@@ -193,6 +193,17 @@ class Network:
             shape = route.shape(shape)
         return shape
 
+    @cached_property
+    def windows(self) -> int:
+        """Windows of T steps from the first input to the last output: one, and one more for each population in a row
+        that reads its whole window before it sends (a settled or radix neuron, an encoder behind the interlude)."""
+        before: dict[str, int] = {}
+        for name in networkx.topological_sort(self.nx):
+            late = self.is_midway(self[name])
+            waits = {pre: late or getattr(self[pre].kind, "waits", False) for pre in self.nx.predecessors(name)}
+            before[name] = max((before[pre] + wait for pre, wait in waits.items()), default=0)
+        return 1 + max(before.values(), default=0)
+
     @property
     def encoders(self) -> tuple[Population, ...]:
         return tuple(p for p in self.populations if p.is_encoder)

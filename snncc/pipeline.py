@@ -66,7 +66,7 @@ class Context:
     def stream(self, why: str) -> Iterator[Feeds]:
         """The calibration stream, or an error that says who needs it."""
         if self.samples is None:
-            raise OptionError(f"the pass {why} needs calibration data", remedy="give --calibrate PATH")
+            raise OptionError(f"the pass {why} needs calibration data", remedy="`snncc compile` with --calibrate PATH")
         return self.samples()
 
     def activations(self, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:

@@ -89,6 +89,11 @@ class RunCounts:
         ]
 
     @property
+    def latency(self) -> int:
+        """Steps from the first input to the last output of a sample."""
+        return self.facts.network.windows * self.timesteps
+
+    @property
     def synops_per_step(self) -> list[int]:
         steps = np.zeros(self.timesteps, np.uint64)
         for executed in self._sum.synops.values():
@@ -98,6 +103,7 @@ class RunCounts:
     def to_dict(self) -> dict[str, Any]:
         return {
             "timesteps": self.timesteps,
+            "latency": self.latency,
             "engine": self.engine,
             "totals": self.totals,
             "populations": self.populations,

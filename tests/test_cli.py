@@ -146,7 +146,7 @@ def test_run_counts(compiled: Path, engine: str) -> None:
     works("run", "m.snn.onnx", "data.npy", "-o", "out.npy", "--engine", engine, "--json", "r.json", "--spikes", "s.npz")
     report = json.loads(Path("r.json").read_text())
     assert list(report) == [
-        "timesteps", "engine", "totals", "populations", "projections", "synops_per_step", "samples",
+        "timesteps", "latency", "engine", "totals", "populations", "projections", "synops_per_step", "samples",
     ]  # fmt: skip
     assert list(report["totals"]) == [
         "events", "synops", "synops_nonzero", "synops_paths", "macs", "neuron_updates", "bias_adds", "teacher_macs",

@@ -19,9 +19,9 @@ def note_error(before: Graph, after: Graph, context: Context, owner: str) -> Non
         raise PassError("no engine was handed in to evaluate the teacher")
     wanted = [name for name in before.outputs if np.issubdtype(before.types[name].dtype, np.floating)]
     changed, whole = dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0)
-    found = [context.evaluate(before, feeds, wanted) for feeds in context.stream(owner)]
+    found = [context.evaluate(before, context.analog(feeds), wanted) for feeds in context.stream(owner)]
     for feeds, old in zip(context.stream(owner), found, strict=True):  # graph by graph: an engine keeps one session
-        new = context.evaluate(after, feeds, wanted)
+        new = context.evaluate(after, context.analog(feeds), wanted)
         for name in wanted:
             changed[name] += float(np.square(new[name].astype(np.float64) - old[name]).sum())
             whole[name] += float(np.square(old[name].astype(np.float64)).sum())

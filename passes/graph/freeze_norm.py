@@ -35,16 +35,16 @@ class FreezeNorm:
             if last is None:
                 context.note(node.label, "skipped", "its output is not shaped back: not a group normalisation")
                 continue
-            scale, shift, count = self._fitted(graph, value, last.output, context)
+            scale, shift = self._fitted(graph, value, last.output, context)
             graph = _replaced(graph, value, last, scale, shift)
-            context.note(node.label, "folded", f"its scale and shift frozen over {count} sample(s)")
+            context.note(node.label, "folded", "its scale and shift frozen over the calibration set")
         if graph is before:
             return graph
         note_error(before, graph, context, self.name)
         return FoldAffine().run(graph, context)
 
-    def _fitted(self, graph: Graph, value: str, result: str, context: Context) -> tuple[Array, Array, int]:
-        """The least-squares line `result` = scale · `value` + shift of each channel, float64 [C]; number of samples.
+    def _fitted(self, graph: Graph, value: str, result: str, context: Context) -> tuple[Array, Array]:
+        """The least-squares line `result` = scale · `value` + shift of each channel, float64 [C].
 
         Evaluated on `graph`, in which the normalisations before this one are frozen already. The line changed the
         outputs of two small trained U-Nets less than the mean of the samples' means and variances did.
@@ -54,7 +54,7 @@ class FreezeNorm:
         channels, count = graph.shape(value)[1], 0
         sums = np.zeros((4, channels))  # means of x, y, x², xy
         for feeds in context.stream(self.name):
-            found = context.evaluate(graph, feeds, [value, result])
+            found = context.evaluate(graph, context.analog(feeds), [value, result])
             x, y = (found[name].astype(np.float64).reshape(channels, -1) for name in (value, result))
             sums, count = sums + np.stack([x.mean(1), y.mean(1), (x * x).mean(1), (x * y).mean(1)]), count + 1
         if not count:
@@ -62,7 +62,7 @@ class FreezeNorm:
         x, y, xx, xy = sums / count
         spread = xx - x * x
         scale = np.where(spread > 1e-12 * xx, (xy - x * y) / np.where(spread > 0, spread, 1), 0)
-        return scale, y - scale * x, count
+        return scale, y - scale * x
 
 
 def _ends(graph: Graph, node: Node) -> tuple[str, Node | None]:

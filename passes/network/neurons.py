@@ -60,7 +60,7 @@ class Neurons:
         if len(bases) > 1:
             raise OptionError("neurons: a network speaks one code", remedy="radix everywhere, or nowhere")
         if bases == {2} and self.encoder != "constant":
-            raise OptionError("neurons: such spikes are no digits of a radix code", remedy="encoder=constant")
+            raise OptionError(f"the encoder {self.encoder} gives no digits of a radix code", remedy="use constant")
 
     def _exceptions(self) -> list[tuple[str, Choice]]:
         items = [item.strip().partition(":") for item in self.layers.split(";") if item.strip()]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from snncc.api import calibration_stream, execute, load, plan
+from snncc.api import MEASURED, calibration_stream, execute, load, plan
 from snncc.cli.agreement import agreement, show
 from snncc.cli.files import write_text
 from snncc.cli.preprocess import Preprocess
@@ -39,7 +39,7 @@ ALL = "*"
 @click.option("--encoder", default="constant", show_default=True, type=click.Choice(ENCODERS))
 @click.option("--allow-analog", is_flag=True, help="Keep what cannot spike analog, between readout and encoder.")
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
-@click.option("--pipeline", metavar="TEXT|FILE", help="In place of the default pipeline.")
+@click.option("--pipeline", metavar="TEXT|FILE", help="In place of the default pipeline and its options.")
 @click.option("--print-after", is_flag=False, flag_value=ALL, metavar="[=PASS]", help="Print the IR after passes.")
 @click.option("--dump", metavar="DIR", type=click.Path(path_type=Path), help="Write the IR after each pass.")
 @click.option("--time-passes", is_flag=True)
@@ -88,10 +88,16 @@ def command(
         table("", ("pass", "seconds"), [(name, f"{seconds:.3f}") for name, seconds in times])
         click.echo()
     if found:
-        show(f"spiking network (T = {network.meta['timesteps']}) against teacher, on calibration data", found)
+        steps = "T = that of a sample" if todo.trains else f"T = {network.meta['timesteps']}"
+        show(f"spiking network ({steps}) against teacher, on calibration data", found)
+    if not any(p.fires and not p.is_encoder for p in network.populations):
+        click.echo("warning: no neuron of this network spikes: all activations stay analog")
     facts = network.meta.get("calibration", {})
     if silent := facts.get("silent", 0):
         click.echo(f"warning: {silent} of {facts['channels']} channels never fire on the calibration data")
+    for name, _, reason in network.meta["report"]:
+        if name.startswith(MEASURED):
+            click.echo(f"approximated: {name}: {reason}")
     click.echo(f"wrote {output}")
     emit(
         {

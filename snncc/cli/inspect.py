@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from snncc.cli.shared import Emit, snncc_command
-from snncc.cli.tables import table
+from snncc.cli.tables import steps_text, table
 from snncc.network import Network, Population
 from snncc.network_text import network_text
 from snncc.neurons import Neuron
@@ -30,12 +30,14 @@ def command(emit: Emit, model: Path) -> None:
     columns = ("population", "kind", "neurons", "θ least", "median", "most", "λ least", "median", "most")
     table("thresholds, and the analog value of one spike, over channels", columns, rows, left=2)
     click.echo()
+    steps = int(network.meta["timesteps"])
+    click.echo(f"{steps_text(network, steps)}\n")
     facts = {key: value for key, value in network.meta.items() if key not in ("report", "calibration")}
     table("provenance", ("", ""), [(key, value) for key, value in facts.items()], left=2)
     report = network.meta.get("report", [])
     click.echo()
     table("conversion", ("node", "action", "reason"), report, left=3)
-    emit({"meta": dict(network.meta), "populations": populations})
+    emit({"meta": dict(network.meta), "latency": network.windows * steps, "populations": populations})
 
 
 def _entry(network: Network, population: Population) -> dict[str, Any]:

@@ -145,10 +145,12 @@ def preprocess_of(text: str | None) -> dict[str, Any]:
 
 def pipeline_of(text: str | None) -> str | None:
     """`--pipeline`: a text, or a file that holds it (# starts a comment)."""
-    if text is None or not Path(text).is_file():
+    if text is None:
         return text
     try:
         lines = Path(text).read_text(encoding="utf-8").splitlines()
+    except OSError:  # not a file, or longer than a file name may be
+        return text
     except UnicodeDecodeError:
         raise OptionError("--pipeline: not a text file", file=text, remedy="form: pass-a,pass-b{option=x}") from None
     return "".join(line.partition("#")[0].strip() for line in lines)

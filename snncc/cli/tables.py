@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snncc.cli.energy import PROFILES, projection, verdict
+from snncc.network import Network
 from snncc.run_counts import RunCounts
 
 PLAIN_WIDTH = 120
@@ -25,12 +26,20 @@ def console() -> Console:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
     """Print a table whose first `left` columns are text and whose others are numbers."""
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    if title:
+        console().print(Text(title, "italic"))
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for k, column in enumerate(columns):
         grid.add_column(column, justify="left" if k < left else "right", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(shown(cell)) for cell in row))
     console().print(grid)
+
+
+def steps_text(network: Network, steps: int) -> str:
+    """T, and the latency where neurons wait for their whole window."""
+    late = network.windows
+    return f"T = {steps}" + (f", latency {late * steps} steps ({late} windows of T)" if late > 1 else "")
 
 
 def shown(cell: Any) -> str:
@@ -50,7 +59,8 @@ def run_table(counts: RunCounts) -> None:
     neurons = sum(p["neurons"] for p in counts.populations)
     rate = totals["events"] / max(neurons * counts.timesteps * len(counts.samples), 1)
     rows.append(("total", neurons, totals["events"], f"{rate:.2%}", totals["synops"], totals["synops_nonzero"]))
-    title = f"{len(counts.samples)} samples, T = {counts.timesteps}, engine {counts.engine}"
+    steps = steps_text(counts.facts.network, counts.timesteps)
+    title = f"{len(counts.samples)} samples, {steps}, engine {counts.engine}"
     table(title, ("population", "neurons", "events", "rate", "SynOps", "SynOps non-zero"), rows)
     console().print()
     table("", ("operations", "number", "per teacher MAC"), _operations(totals))
