@@ -1,5 +1,5 @@
 PYTHON ?= python3
-# `make test TORCH=` leaves torch out; the tests that need it are then skipped
+# `make test TORCH=` leaves torch (and its exporter) out; the tests that need it are then skipped
 TORCH ?= torch
 BIN := .venv/bin
 DEMO := .venv-demo/bin
@@ -39,4 +39,4 @@ $(BIN)/.train: $(BIN)/.dev
 	touch $@
 
 torch: $(BIN)/.dev  # may fail: without torch the tests still pass
-	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) && touch $(BIN)/.torch; }
+	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) onnxscript && touch $(BIN)/.torch; }
