@@ -243,7 +243,9 @@ def teachers(draw: st.DrawFn) -> onnx.ModelProto:
         elif kind == "shuffle" and channels % 2 == 0:
             ways = ["channels", "axes", "pixels"] if rank == 2 else ["channels", "axes"]
             way = draw(st.sampled_from(ways))
-            y = x if draw(st.booleans()) else conv(x)
+            # of one branch: what rearranges a concatenation is refused
+            y = build.conv(x, channels, ones, ones, ones, [0] * 2 * rank, 1) or x
+            y = build.relu(y) if draw(st.booleans()) else y
             cout, *extent = build.shapes[y]
             if way == "pixels" and cout % 4 == 0:
                 mode = draw(st.sampled_from(["CRD", "DCR"]))
