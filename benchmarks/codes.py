@@ -8,13 +8,11 @@ Needs the data set (see examples/hippocampus/README.md). Interrupted, it goes on
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from rich.progress import Progress
 
 from benchmarks import hippocampus as h
 
@@ -108,21 +106,16 @@ def main(split: str, count: int | None, work: Path, out: Path, workers: int) -> 
                 part = work / f"{file.name.removesuffix('.snn.onnx')}-{name}.json"
                 jobs[part] = (name, dims, file)
                 groups.setdefault((dims, kind), []).append(part)
-    with ProcessPoolExecutor(workers) as pool, Progress() as progress:
-        task = progress.add_task("subjects", total=len(jobs))
-        todo = {pool.submit(one_subject, *job): part for part, job in jobs.items() if not part.exists()}
-        progress.update(task, completed=len(jobs) - len(todo))
-        for future in as_completed(todo):
-            todo[future].write_text(json.dumps(future.result()))
-            progress.advance(task)
+    found = h.finished(jobs, one_subject, workers)
     table: dict[str, list[dict[str, Any]]] = {}
     for (dims, kind), parts in groups.items():
-        table.setdefault(f"{dims}D", []).append(row(kind, [json.loads(p.read_text()) for p in parts]))
+        table.setdefault(f"{dims}D", []).append(row(kind, [found[part] for part in parts]))
     text = markdown(table, split)
     click.echo(text)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "codes.md").write_text(text)
-    (out / "codes.json").write_text(json.dumps(table, indent=1) + "\n")
+    if split == "test" and count is None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "codes.md").write_text(text)
+        (out / "codes.json").write_text(json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

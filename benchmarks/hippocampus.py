@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.progress import Progress
 
 import snncc
 from snncc.runtime.host import HostSession
@@ -48,6 +51,19 @@ def compiled(folder: Path, dims: int, **options: Any) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         snncc.compile(EXAMPLE / f"teacher_{dims}d.onnx", file, calibrate=calibration(dims), **options)
     return file
+
+
+def finished(jobs: Mapping[Path, tuple[Any, ...]], task: Callable[..., Any], workers: int) -> dict[Path, Any]:
+    """What `task` gives for each job's arguments. Each result is kept as JSON at the job's path, so that an
+    interrupted benchmark goes on where it stopped."""
+    with ProcessPoolExecutor(workers) as pool, Progress() as progress:
+        bar = progress.add_task("subjects", total=len(jobs))
+        todo = {pool.submit(task, *job): path for path, job in jobs.items() if not path.exists()}
+        progress.update(bar, completed=len(jobs) - len(todo))
+        for future in as_completed(todo):
+            todo[future].write_text(json.dumps(future.result()))
+            progress.advance(bar)
+    return {path: json.loads(path.read_text()) for path in jobs}
 
 
 @lru_cache(maxsize=4)

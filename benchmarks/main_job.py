@@ -9,13 +9,11 @@ Needs the data set (see examples/hippocampus/README.md). Interrupted, it goes on
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from rich.progress import Progress
 
 from benchmarks import hippocampus as h
 
@@ -117,23 +115,17 @@ def main(
     """Measure every network on every subject and write the tables."""
     recipe = {n: {"calibration": calibration or o["calibration"], "per": per or o["per"]} for n, o in RECIPE.items()}
     names = h.subjects(split, count)
-    jobs = {}
+    jobs, groups = {}, {}
     for dims in h.DIMENSIONS:
         for neuron in recipe:
             file = h.compiled(work, dims, neuron=neuron, **recipe[neuron])
             for name in names:
-                jobs[work / f"{file.name.removesuffix('.snn.onnx')}-{name}.json"] = (name, dims, neuron, file)
-    with ProcessPoolExecutor(workers) as pool, Progress() as progress:
-        task = progress.add_task("subjects", total=len(jobs))
-        todo = {pool.submit(one_subject, n, d, f): p for p, (n, d, _, f) in jobs.items() if not p.exists()}
-        progress.update(task, completed=len(jobs) - len(todo))
-        for future in as_completed(todo):
-            todo[future].write_text(json.dumps(future.result()))
-            progress.advance(task)
+                part = work / f"{file.name.removesuffix('.snn.onnx')}-{name}.json"
+                jobs[part], groups[part] = (name, dims, file), f"{dims}D {neuron}"
     table: dict[str, list[dict[str, Any]]] = {}
     raw: dict[str, list[Any]] = {}
-    for path, (_, dims, neuron, _) in jobs.items():
-        raw.setdefault(f"{dims}D {neuron}", []).append(json.loads(path.read_text()))
+    for part, found in h.finished(jobs, one_subject, workers).items():
+        raw.setdefault(groups[part], []).append(found)
     for key, rows in raw.items():
         table[key] = [summary(rows, t) for t in STEPS]
     text = markdown(table, split, recipe)

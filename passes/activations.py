@@ -6,6 +6,7 @@ import numpy as np
 
 from snncc.graph import Graph, Node
 from snncc.neurons import LeakyRectifier, Neuron, Rectifier
+from snncc.passes.graph.clip_to_relu import bounds
 
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "PRelu")
 DEFAULT_SLOPE = 0.01  # of ONNX's LeakyRelu
@@ -18,13 +19,12 @@ def ideal_of(graph: Graph, node: Node) -> Neuron | str:
         case "Relu":
             return Rectifier()
         case "Clip":
-            low, high = (graph.constant(v) if v else None for v in (*node.inputs[1:], "", "")[:2])
-            if low is None or low.size != 1 or float(low.reshape(())) != 0:
-                return "a Clip that does not start at 0"
-            if high is None and len(node.inputs) > 2 and node.inputs[2]:
+            found = bounds(graph, node)
+            if found is None:
                 return "a Clip with a computed bound"
-            top = np.inf if high is None else float(high.reshape(()))
-            return Rectifier(top) if top > 0 else "a Clip to nothing"
+            if found[0] != 0:
+                return "a Clip that does not start at 0"
+            return Rectifier(found[1]) if found[1] > 0 else "a Clip to nothing"
         case "LeakyRelu":
             slope = np.full(channels, float(node.attrs.get("alpha", DEFAULT_SLOPE)))
         case _:

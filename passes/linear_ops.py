@@ -10,7 +10,7 @@ import numpy as np
 
 from snncc.errors import UnsupportedError
 from snncc.graph import Array, Graph, Node
-from snncc.passes.resampling import chosen, nearest_indices, pad_indices
+from snncc.passes.resampling import chosen, nearest_indices, pad_amounts, pad_indices
 from snncc.synapses import Conv, ConvTranspose, Dense, Synapse, Window
 from snncc.synapses.routing import Pad, Reshape, Route, Slice, Transpose
 
@@ -188,24 +188,18 @@ def route_of(graph: Graph, node: Node) -> Route | None:
         return None if indices is None else chosen(indices, pre[2:])
     if node.op == "Pad":
         indices = pad_indices(graph, node)
-        return _pad(graph, node, pre) if indices is None else chosen(indices, pre[2:])
+        return _pad(graph, node) if indices is None else chosen(indices, pre[2:])
     if node.op == "Slice":
         return _slice(graph, node, pre)
     return None
 
 
-def _pad(graph: Graph, node: Node, pre: tuple[int, ...]) -> Route | None:
-    amounts = graph.constant(node.inputs[1])
-    value = graph.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-    axes = graph.constant(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else None
-    if amounts is None or node.attrs.get("mode", "constant") != "constant" or (value is not None and np.any(value)):
+def _pad(graph: Graph, node: Node) -> Route | None:
+    amounts, fill = pad_amounts(graph, node), (*node.inputs, "")[2]
+    value = graph.constant(fill)
+    if amounts is None or node.attrs.get("mode", "constant") != "constant" or (fill and (value is None or value.any())):
         return None
-    rank = len(pre)
-    full = np.zeros((2, rank), np.int64)
-    full[:, np.arange(rank) if axes is None else axes] = np.asarray(amounts).reshape(2, -1)
-    if full[:, :2].any() or (full < 0).any():
-        return None
-    return Pad(tuple(int(v) for v in full[0, 2:]), tuple(int(v) for v in full[1, 2:]))
+    return Pad(tuple(amounts[0].tolist()), tuple(amounts[1].tolist()))
 
 
 def _slice(graph: Graph, node: Node, pre: tuple[int, ...]) -> Route | None:

@@ -105,17 +105,24 @@ def _interpolation(at: Array, size: int, attrs: Mapping[str, Any]) -> Array:
     return np.asarray(matrix / matrix.sum(1, keepdims=True))
 
 
+def pad_amounts(graph: Graph, node: Node) -> Array | None:
+    """int64 [2, spatial axes], before and after; None unless they are constant, not negative, and of these alone."""
+    rank, given = len(graph.shape(node.inputs[0])), (*node.inputs, "", "")
+    amounts, axes = graph.constant(given[1]), graph.constant(given[3])
+    if amounts is None or (given[3] and axes is None):
+        return None
+    full: Array = np.zeros((2, rank), np.int64)
+    full[:, np.arange(rank) if axes is None else axes] = amounts.reshape(2, -1)
+    return None if full[:, :2].any() or full.min() < 0 else full[:, 2:]
+
+
 def pad_indices(graph: Graph, node: Node) -> list[Array] | None:
     """Which input each output of a Pad by reflection, repetition of the edge or wrapping is."""
-    shape, mode, given = graph.shape(node.inputs[0]), node.attrs["mode"], (*node.inputs, "", "")
-    amounts, axes = graph.constant(given[1]), graph.constant(given[3])
-    if mode not in ("reflect", "edge", "wrap") or amounts is None or (given[3] and axes is None):
+    mode, amounts = node.attrs["mode"], pad_amounts(graph, node)
+    if mode not in ("reflect", "edge", "wrap") or amounts is None:
         return None
-    full = np.zeros((2, len(shape)), np.int64)
-    full[:, np.arange(len(shape)) if axes is None else axes] = amounts.reshape(2, -1)
-    if full[:, :2].any() or full.min() < 0:
-        return None
-    return [np.pad(np.arange(n), ab, mode=mode) for n, ab in zip(shape[2:], full.T[2:], strict=True)]
+    sizes = graph.shape(node.inputs[0])[2:]
+    return [np.pad(np.arange(n), ab, mode=mode) for n, ab in zip(sizes, amounts.T, strict=True)]
 
 
 def local_sum(graph: Graph, node: Node, shape: tuple[int, ...]) -> tuple[Synapse, float] | str:

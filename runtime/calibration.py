@@ -45,7 +45,7 @@ class Simulator:
         for encoder in network.encoders:
             if network.is_midway(encoder):
                 continue
-            x, timed = values[encoder.value], getattr(encoder.kind, "timed", False)
-            currents[encoder.name] = np.resize(x, (timesteps, *x.shape[1:])) if timed else x.mean(0)
+            x = values[encoder.value]
+            currents[encoder.name] = np.resize(x, (timesteps, *x.shape[1:])) if encoder.timed else x.mean(0)
         between = self._between.during(values, timesteps)
         return self._engine.run(currents, timesteps, prefixes=prefixes, interlude=between).potentials

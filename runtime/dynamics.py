@@ -42,6 +42,7 @@ class Tile:
         counts = isinstance(stage.population.kind, Signed | MultiThreshold)
         self.net = np.zeros((n if counts else 0, channels), np.int32)
         self.theta = stage.parameters.get("theta", self.net)
+        self.dipped = bool(np.any(stage.parameters.get("dip", False)))
         self.cascades = _cascades(stage, timesteps)
         if self.cascades:  # the thresholds of padding lanes must not overflow either
             self.theta = np.minimum(self.theta, NEVER >> (_highest(stage, timesteps) - 1))
@@ -63,8 +64,7 @@ class Tile:
                 multi_threshold(*driven, self.v, self.net, self.theta, parameters["dip"], kind.memory, self.words, *out)
             case Signed():
                 dip = parameters["dip"]
-                dipped = bool(np.any(dip))
-                signed(*driven, self.v, self.net, self.theta, dip, dipped, kind.memory, self.words[0], *out)
+                signed(*driven, self.v, self.net, self.theta, dip, self.dipped, kind.memory, self.words[0], *out)
             case IntegrateFire(to_zero=False, fire_first=False) if not isinstance(kind, Leaky):
                 integrate_fire(*driven, self.v, self.theta, self.words[0], *out)
             case IntegrateFire():

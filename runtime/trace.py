@@ -42,7 +42,7 @@ def checked_value(
 ) -> Array:
     """What an encoder reads: [C, *spatial], or a whole train [T, C, *spatial]; by the interlude if `values` lacks it.
     Raises DataError."""
-    wanted = (timesteps, *encoder.shape) if getattr(encoder.kind, "timed", False) else encoder.shape
+    wanted = (timesteps, *encoder.shape) if encoder.timed else encoder.shape
     given = values.get(encoder.name)
     if given is None and interlude is not None:
         given = interlude(encoder, potentials)

@@ -65,7 +65,8 @@ class Plan:
 
     def analog(self, feeds: Feeds) -> Feeds:
         """What the teacher sees of a sample: the mean over time of a spike train."""
-        return {name: x.mean(0, keepdims=True) if name in self.trains else x for name, x in feeds.items()}
+        trains = self.trains
+        return {name: x.mean(0, keepdims=True) if name in trains else x for name, x in feeds.items()}
 
 
 def plan(
@@ -307,7 +308,7 @@ class Model:
         currents = {p.name: _read(p, values) for p in self.network.encoders if not self.network.is_midway(p)}
         if over_time and self.network.interlude:
             raise OptionError("its interlude waits for the last step before it", remedy="run each T by itself")
-        if over_time and any(getattr(p.kind, "waits", False) for p in self.network.populations):
+        if over_time and any(p.waits for p in self.network.populations):
             raise OptionError("its neurons say nothing before their last step", remedy="run each T by itself")
         between = self._between.during(values, steps)
         trace = self._engine.run(
@@ -337,7 +338,7 @@ class Model:
 
 def _read(encoder: Population, values: Mapping[str, Array]) -> Array:
     """[C, *spatial], or a spike train [T, C, *spatial]."""
-    return values[encoder.value] if getattr(encoder.kind, "timed", False) else values[encoder.value][0]
+    return values[encoder.value] if encoder.timed else values[encoder.value][0]
 
 
 def _check_steps(steps: int, network: Network) -> None:

@@ -75,6 +75,16 @@ class Population:
         return isinstance(self.kind, MaxGate)
 
     @property
+    def timed(self) -> bool:
+        """Does it encode a whole spike train, [T, C, *spatial]?"""
+        return isinstance(self.kind, Encoder) and self.kind.timed
+
+    @property
+    def waits(self) -> bool:
+        """Does it emit nothing before its last step?"""
+        return isinstance(self.kind, Neuron) and self.kind.waits
+
+    @property
     def fires(self) -> bool:
         """Does it emit spikes (and so appear in `--spikes`)? Readouts and constant encoders do not."""
         return self.kind.fires
@@ -163,7 +173,7 @@ class Network:
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Graph inputs as a run takes them: [1, C, *spatial]; a leading 0 where a spike train is given."""
-        timed = {p.value for p in self.encoders if getattr(p.kind, "timed", False)}
+        timed = {p.value for p in self.encoders if p.timed}
         return {name: (0, *shape[1:]) if name in timed else shape for name, shape in self.inputs.items()}
 
     @property
@@ -200,7 +210,7 @@ class Network:
         before: dict[str, int] = {}
         for name in networkx.topological_sort(self.nx):
             late = self.is_midway(self[name])
-            waits = {pre: late or getattr(self[pre].kind, "waits", False) for pre in self.nx.predecessors(name)}
+            waits = {pre: late or self[pre].waits for pre in self.nx.predecessors(name)}
             before[name] = max((before[pre] + wait for pre, wait in waits.items()), default=0)
         return 1 + max(before.values(), default=0)
 
