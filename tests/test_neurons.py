@@ -29,8 +29,10 @@ from snncc.neurons import (
 )
 from snncc.neurons.leaky import DIVISOR
 from snncc.passes.network.choose import choice
+from snncc.passes.network.quantize import Quantize
+from snncc.pipeline import Context
 from snncc.runtime.reference import ReferenceEngine
-from snncc.synapses import Diagonal
+from snncc.synapses import Conv, Diagonal
 from tests.onnx_models import model
 from tests.test_agreement import compiled
 
@@ -215,3 +217,16 @@ def test_exceptions_by_name() -> None:
 def test_what_names_no_neuron(text: str) -> None:
     with pytest.raises(OptionError):
         choice(text)
+
+
+def test_the_proofs_count_a_spike_by_its_size() -> None:
+    ones = np.ones(8, np.float32)
+    populations = (
+        Population("a", (8, 4), MultiThreshold(ones, ones / 2, 4), ones / 10, ones),
+        Population("y", (1, 2), Readout(ones[:1], False), None, ones[:1], "y"),
+    )
+    projection = Projection("a", "y", Conv(np.ones((1, 8, 3), np.float32), (1,), (1,), (0, 0)))
+    network = Network({}, ("y",), populations, (projection,), meta={"precision": "float32"})
+    whole = Quantize().run(network, Context())
+    most = 15 * whole.projections[0].synapse.rows().sum()
+    assert most * whole.meta["t_max"] < 2**31
