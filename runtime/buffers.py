@@ -15,7 +15,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.network import Population
-from snncc.runtime.plan import aligned, padded
+from snncc.runtime.layout import aligned, padded
 from snncc.synapses.routing import Route, apply_all
 
 

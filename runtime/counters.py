@@ -13,16 +13,17 @@ from snncc.runtime.plan import Stage
 
 @dataclass(eq=False)
 class Executed:
-    """Work of one task on one population: events uint64 [T]; pairs: projection name -> uint64 [3, T], whose rows are
-    synops, synops_nonzero, synops_paths."""
+    """Work of one task on one population: events uint64 [T]; rows: projection name -> rows of weights added; pairs:
+    projection name -> uint64 [3, T], whose rows are synops, synops_nonzero, synops_paths."""
 
     events: Array
+    rows: dict[str, int] = field(default_factory=dict)
     pairs: dict[str, Array] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, stage: Stage, timesteps: int) -> Executed:
         links = {link.name: np.zeros((3, timesteps), np.uint64) for link in stage.spiking}
-        return cls(np.zeros(timesteps, np.uint64), links)
+        return cls(np.zeros(timesteps, np.uint64), dict.fromkeys(links, 0), links)
 
 
 class Tally:
@@ -41,3 +42,8 @@ class Tally:
 
     def add_macs(self, link: str, pairs: int) -> None:
         self.counts.macs[link] = self.counts.macs.get(link, 0) + pairs
+
+    def add_pairs(self, link: str, span: slice, found: Array) -> None:
+        counts = self.counts
+        for kind, row in zip((counts.synops, counts.synops_nonzero, counts.synops_paths), found, strict=False):
+            kind[link][span] += row

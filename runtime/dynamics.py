@@ -16,7 +16,8 @@ from snncc.runtime.kernels.multi_threshold import multi_threshold
 from snncc.runtime.kernels.readout import integrate
 from snncc.runtime.kernels.settled import settled
 from snncc.runtime.kernels.signed import signed
-from snncc.runtime.plan import Link, Stage, aligned, padded
+from snncc.runtime.layout import aligned, padded
+from snncc.runtime.plan import Link, Stage
 
 NEVER = np.iinfo(np.int32).max  # a threshold that no charge reaches
 
@@ -103,11 +104,3 @@ def _highest(stage: Stage, timesteps: int) -> int:
             return timesteps
     return 1
 
-
-def level_scale(link: Link, level: int) -> Array:
-    """What the current of one level of spikes is multiplied with, per channel; the link's own scale for level 0."""
-    if level == 0:
-        return link.scale
-    scale = aligned(link.scale.shape, link.scale.dtype)
-    scale[:] = link.scale * link.scale.dtype.type(1 << level)
-    return scale

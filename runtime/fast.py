@@ -22,10 +22,12 @@ from snncc.network import Network
 from snncc.neurons import MaxGate, Readout
 from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
-from snncc.runtime.dynamics import Tile, level_scale
+from snncc.runtime.dynamics import Tile
 from snncc.runtime.kernels import analog as kernels
-from snncc.runtime.kernels import conv, grouped, max_gate
-from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
+from snncc.runtime.kernels import max_gate
+from snncc.runtime.layout import aligned, padded, spatial
+from snncc.runtime.plan import Link, Stage, make_plan, whole
+from snncc.runtime.projections import project, prove
 from snncc.runtime.trace import Interlude, Trace, checked_value
 from snncc.synapses.routing import apply_all
 
@@ -47,7 +49,7 @@ class FastEngine:
         self.stages = make_plan(network)
         for stage in self.stages:
             for link in stage.links:
-                _prove(link)
+                prove(link)
         self._scratch = buffers.Scratch()
 
     def run(
@@ -144,7 +146,7 @@ class FastEngine:
         inputs = []  # one for each level of a link's spikes
         for link in stage.spiking:
             moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
-            inputs += [(link, planes, level_scale(link, k)) for k, planes in enumerate(moved)]
+            inputs += [(link, level, planes) for level, planes in enumerate(moved)]
         fires, integrate = population.fires, isinstance(kind, Readout)
         train = buffers.new_train(timesteps if fires else 0, stage.planes, population, stage.levels)
         finals = np.zeros((positions if integrate else 0, channels), stage.dtype)
@@ -154,7 +156,8 @@ class FastEngine:
         assert constant.shape[-1] == channels and (shared or len(constant) == positions)
         assert constant.dtype == stage.dtype and constant.flags.c_contiguous and train.flags.c_contiguous
 
-        lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads)
+        together = max((g.form.block[0] for link in stage.spiking for g in link.gathers), default=1)
+        lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads, together)
 
         def run_tile(corner: tuple[int, int]) -> Executed:
             z, y0 = corner
@@ -168,85 +171,53 @@ class FastEngine:
                 current = self._scratch.array("current", (chunk, y1 - y0, width, channels), stage.dtype)
                 if not inputs:
                     current[:] = 0
-                for k, (link, planes, scale) in enumerate(inputs):
-                    self._project(link, planes, scale, t0, z, y0, y1, current, k == 0, done.pairs[link.name])
+                for k, (link, level, planes) in enumerate(inputs):
+                    at = t0, z, y0, y1
+                    done.rows[link.name] += project(link, level, planes, *at, current, k == 0, self._scratch)
                 tile.advance(current.reshape(chunk, n, channels), part, shared, t0, done.events)
             tile.finish(done.events)
             if integrate:
                 finals[start : start + n] = tile.v
             return done
 
+        added: dict[str, int] = {}
         for done in each(run_tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
             tally.add(stage, done)
+            for link, rows in done.rows.items():
+                added[link] = added.get(link, 0) + rows
+        self._count(stage, inputs, tally, each, added)
         return train, buffers.channels_first(history if keep else finals, population.shape) if integrate else finals
 
-    def _project(
-        self, link: Link, planes: Array, scale: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool,
-        counts: Array,
-    ) -> None:  # fmt: skip
-        """One projection's current for one tile, chunk and level, times `scale`."""
-        axis_z, axis_y, axis_x = link.axes
-        in_z, in_y, in_x = spatial(link.inner)
-        cin, channels = link.inner[0], padded(link.channels)
-        assert planes.ndim == 4 and planes.dtype == np.uint8 and planes.flags.c_contiguous
-        assert planes.shape[2:] == (in_z * in_y * in_x, padded(cin) // 8) and planes.shape[1] in (1, 2)
-        assert current.flags.c_contiguous and current.shape[1:] == (y1 - y0, link.out[2], channels)
-        assert current.dtype == link.scale.dtype and t0 + current.shape[0] <= planes.shape[0]
-        assert 0 <= z < link.out[0] and 0 <= y0 < y1 <= link.out[1] and counts.shape == (3, planes.shape[0])
-        tables, common = link.tables, (t0, z, y0, y1, in_y, in_x)
-        scaled = link.scaled or scale is not link.scale
-        zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
-        plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
-        if link.kernel == "gather":
-            pairs = int((axis_z.start[z + 1] - axis_z.start[z]) * np.diff(axis_y.start[y0 : y1 + 1]).max())
-            ids = self._scratch.array("ids", (planes.shape[1] * pairs * in_x * cin + 16,), np.int32)
-            ptr = self._scratch.array("ptr", (planes.shape[1], in_x + 1), np.int32)
-            runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
-            conv.gather(
-                planes, *common, cin, link.channels, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin,
-                link.weights, tables["nonzero"], tables["paths"], scale, scaled,
-                current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
-            )  # fmt: skip
-        elif link.kernel == "depthwise":
-            grouped.depthwise(
-                buffers.words(planes), *common, *zy, *plain_x, link.weights, tables["live"], tables["multiplicity"],
-                scale, scaled, current, first, counts,
-            )  # fmt: skip
-        else:
-            grouped.grouped(
-                planes, *common, link.channels, link.groups, *zy, *plain_x, link.weights, tables["nonzero"],
-                tables["multiplicity"], scale, current, first, counts,
-            )  # fmt: skip
+
+    def _count(
+        self, stage: Stage, inputs: list[tuple[Link, int, Array]], tally: Tally, each: Each, added
+    ) -> None:
+        """What the events of all inputs met."""
+        expected = dict.fromkeys(added, 0)
+        def count(task):
+            (link, _, planes), span = task
+            return link, span, link.census.count(planes[span])
+        steps = tally.counts.timesteps
+        size = -(-steps // self.threads)
+        spans = [slice(t, t + size) for t in range(0, steps, size)]
+        for link, span, found in each(count, [(i, s) for i in inputs for s in spans]):
+            tally.add_pairs(link.name, span, found)
+            expected[link.name] += int(found[3].sum())
+        for link in stage.spiking:
+            if link.gathers:
+                assert added[link.name] == expected[link.name], (link.name, added, expected)
 
 
-def _tiling(total: int, height: int, line: int, timesteps: int, threads: int) -> tuple[int, int]:
-    """(lines of a tile, steps of a chunk) so that currents fit the cache; several steps if possible, so that membranes
-    stay there too, and at least two tiles a thread."""
+def _tiling(
+    total: int, height: int, line: int, timesteps: int, threads: int, together: int
+) -> tuple[int, int]:
+    """(lines of a tile, a multiple of `together`; steps of a chunk) so that currents fit the cache; several steps if
+    possible, so that membranes stay there too, and at least two tiles a thread."""
     lines = max(1, min(height, _TILE // (line * min(timesteps, 4))))
     if threads > 1:
         lines = max(1, min(lines, total // (2 * threads)))
+    lines = -(-lines // together) * together
     return lines, max(1, min(timesteps, _TILE // (line * lines)))
-
-
-def _prove(link: Link) -> None:
-    """What the kernels rely on when they follow a link's tables without looking."""
-    for axis, size, out in zip(link.axes, spatial(link.inner), link.out, strict=True):
-        assert axis.outputs == out and axis.start[0] == 0 and np.all(np.diff(axis.start) >= 0)
-        assert axis.start[-1] == axis.source.size == axis.tap.size
-        assert np.all((axis.source >= 0) & (axis.source < size))
-        assert np.all((axis.tap >= 0) & (axis.tap < len(axis.classes)))
-    classes = prod(len(axis.classes) for axis in link.axes)
-    channels = padded(link.channels)
-    if link.kernel == "gather":
-        rows = classes * link.inner[0] + 1
-        assert link.weights.shape == (rows * channels,) and link.tables["nonzero"].shape == (rows,)
-        assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
-    elif link.kernel == "depthwise":
-        assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
-    elif link.kernel == "analog" and link.groups == 1:
-        assert link.weights.shape == (classes * link.inner[0] * channels,)
-    assert link.scale.shape == (channels,)
-    assert all(table.flags.c_contiguous for table in (link.weights, link.scale, *link.tables.values()))
 
 
 def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, done: Executed) -> Array:

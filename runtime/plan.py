@@ -23,32 +23,11 @@ from snncc.errors import PlanError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, MaxGate, MultiThreshold, Readout, Settled, Signed
+from snncc.runtime.census import Census
+from snncc.runtime.gather import Form, Gather, gathers
+from snncc.runtime.layout import Axes, Shape3, aligned, padded, spatial
 from snncc.synapses.routing import Route, split
 from snncc.synapses.taps import AxisTaps, Taps, taps
-
-LANES = 16
-Shape3 = tuple[int, int, int]
-
-
-def padded(channels: int) -> int:
-    return -(-channels // LANES) * LANES
-
-
-def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Zeros that start on a cache line, so that no vector of theirs crosses one (up to 1.5 times as fast)."""
-    size = prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return np.asarray(raw[start : start + size].view(dtype).reshape(shape))
-
-
-def spatial(shape: tuple[int, ...]) -> Shape3:
-    """(C, *spatial) -> (Z, Y, X)."""
-    if len(shape) > 4:
-        raise PlanError(f"more than three spatial axes: {shape}", remedy="reshape or use the reference engine")
-    z, y, x = (1,) * (4 - len(shape)) + shape[1:]
-    return z, y, x
-
 
 SPIKING = (IntegrateFire, Signed, MultiThreshold, Settled)  # and those derived from them: Leaky, Radix
 _TRIVIAL = AxisTaps(np.array([0, 1]), np.array([0]), np.array([0]), ((0,),))
@@ -74,11 +53,14 @@ class Link:
     out: Shape3
     channels: int
     groups: int
+    signs: int
     axes: tuple[AxisTaps, AxisTaps, AxisTaps]
     weights: Array
     scale: Array
     scaled: bool
     tables: dict[str, Array]
+    gathers: tuple[Gather, ...] = ()
+    census: Census | None = None  # of projections of spikes
 
     @property
     def name(self) -> str:
@@ -189,8 +171,10 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
     weight = table.weight.reshape(*(1,) * missing, *table.weight.shape)
     multiplicity = table.multiplicity.reshape(*(1,) * missing, *table.multiplicity.shape)
     weight = whole(weight, dtype, projection.name)
-    channels, groups = post.channels, table.groups
+    channels, groups, signs = post.channels, table.groups, planes.get(pre.name, 1)
     tables: dict[str, Array] = {}
+    plain, census = weight, None
+    found: tuple[Gather, ...] = ()
     shift = synapse.shift
     scaled = shift is not None and bool(np.any(shift))
     if network.analog(projection):
@@ -211,13 +195,8 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             tables["floor"] = _floor(projection, routing, inner, missing)
         elif groups == 1:
             kernel = "gather"
-            order, x = _chain(x)
-            weight, multiplicity = weight[:, :, order], multiplicity[:, :, order]
-            per_x = len(z.classes) * len(y.classes) * inner[0]
-            assert shape3[2] * per_x < 2**31, projection.name  # ids are int32
-            weight, multiplicity = np.moveaxis(weight, 2, 0), np.moveaxis(multiplicity, 2, 0)
-            tables |= _runs(x, per_x) | _rows(weight, multiplicity)
-            weight = _blocks(_narrow(weight, table, planes[pre.name]))
+            found = _gathers((z, y, x), weight, shape3, signs, scale)
+            weight = np.zeros(0, dtype)
         elif groups == inner[0] == channels:
             kernel = "depthwise"
             flat = aligned((prod(weight.shape[:3]), padded(channels)), dtype)
@@ -229,105 +208,39 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             kernel = "grouped"
             weight = np.ascontiguousarray(weight.reshape(-1, *weight.shape[3:]))
             tables |= {"nonzero": np.count_nonzero(weight, axis=2), "multiplicity": multiplicity.ravel()}
+        rows = tuple(found[0].rows) if found else tuple(np.ones(n, np.int64) for n in shape3)
+        census = Census.of((z, y, x), plain, multiplicity, shape3, rows)
     out = spatial(post.shape)
     assert out == (z.outputs, y.outputs, x.outputs), projection.name
     return Link(
-        projection, kernel, relayout, pre.shape, inner, out, channels, groups, (z, y, x),
-        np.ascontiguousarray(weight), scale, scaled, tables,
+        projection, kernel, relayout, pre.shape, inner, out, channels, groups, signs, (z, y, x),
+        np.ascontiguousarray(weight), scale, scaled, tables, found, census,
     )  # fmt: skip
 
 
-def _chain(axis: AxisTaps) -> tuple[list[int], AxisTaps]:
-    """Renumbers classes so that neighbouring inputs of an output meet it, where possible, through class k and k + 1.
-
-    Greedy: the most frequent successions first, each class having one successor and one predecessor.
-    Returns the order (old class of each new one) and the table in the new numbers.
-    """
-    votes: dict[tuple[int, int], int] = {}
-    for o in range(axis.outputs):
-        for j in range(axis.start[o], axis.start[o + 1] - 1):
-            if axis.source[j + 1] == axis.source[j] + 1 and axis.tap[j] != axis.tap[j + 1]:
-                link = int(axis.tap[j]), int(axis.tap[j + 1])
-                votes[link] = votes.get(link, 0) + 1
-    after: dict[int, int] = {}
-    chain = list(range(len(axis.classes)))  # which chain a class belongs to
-    for a, b in sorted(votes, key=lambda v: -votes[v]):
-        if a not in after and b not in after.values() and chain[a] != chain[b]:
-            after[a] = b
-            chain = [chain[a] if c == chain[b] else c for c in chain]
-    order: list[int] = []
-    for k in range(len(axis.classes)):
-        step: int | None = k if k not in after.values() else None
-        while step is not None:
-            order.append(step)
-            step = after.get(step)
-    new = np.argsort(order)
-    return order, AxisTaps(axis.start, axis.source, new[axis.tap], tuple(axis.classes[k] for k in order))
+_CACHE = 40 << 10  # bytes of weights that stay in a core's first-level cache of 48 KiB
 
 
-def _runs(axis: AxisTaps, per_x: int) -> dict[str, Array]:
-    """Maximal stretches of neighbouring inputs and classes: inputs first..stop of an output; the weight row of an event
-    there is its id + shift. per_x: weight rows of one x class."""
-    start: list[int] = [0]
-    first: list[int] = []
-    stop: list[int] = []
-    shift: list[int] = []
-    for o in range(axis.outputs):
-        for j in range(axis.start[o], axis.start[o + 1]):
-            x, offset = int(axis.source[j]), int(axis.tap[j] - axis.source[j]) * per_x
-            if len(stop) > start[-1] and stop[-1] == x and shift[-1] == offset:
-                stop[-1] = x + 1
-            else:
-                first.append(x)
-                stop.append(x + 1)
-                shift.append(offset)
-        start.append(len(first))
-    names = {"run_start": start, "run_first": first, "run_stop": stop, "run_shift": shift}
-    return {name: np.array(values, np.int64) for name, values in names.items()}
+def _gathers(axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array) -> tuple[Gather, ...]:
+    """With sums as narrow as can be proved: only the end of a sum must fit int16, as additions wrap."""
+    if weight.dtype == np.int32:
+        for form in _forms(axes, weight, 2):
+            found = gathers(axes, weight.astype(np.int16), size, signs, scale, form)
+            if np.abs(weight).max(initial=0) < 2**15 and max(g.largest for g in found) < 2**15:
+                return found
+    return gathers(axes, weight, size, signs, scale, _forms(axes, weight, 4)[0])
 
 
-def _rows(weight: Array, multiplicity: Array) -> dict[str, Array]:
-    """Per weight row (class, input channel; at last the row of zeros): weights that are not zero, and paths (empty if
-    every pair has one)."""
-    cin, cout = weight.shape[3:]
-    nonzero = np.append(np.count_nonzero(weight, axis=4), 0).astype(np.int32)
-    paths = np.append(np.repeat(multiplicity.ravel() * cout, cin), 0).astype(np.int32)
-    if np.all(multiplicity == 1):
-        paths = np.zeros(0, np.int32)
-    return {"nonzero": nonzero, "paths": paths}
-
-
-def _narrow(weight: Array, table: Taps, planes: int) -> Array:
-    """As int16 if no sum of one step can leave it. Only the end of a sum must fit: int16 additions wrap."""
-    if weight.dtype != np.int32:
-        return weight
-    rows = table.weight.astype(np.int64)
-    up, down = np.maximum(rows, 0).sum(-2), np.maximum(-rows, 0).sum(-2)  # [*classes, Cout]
-    for axis in reversed(table.axes):  # over the classes that one output meets, for each way of meeting them
-        met = {tuple(axis.tap[a:b]) for a, b in zip(axis.start[:-1], axis.start[1:], strict=True)}
-        incidence = np.zeros((len(met), len(axis.classes)), np.int64)
-        for row, members in zip(incidence, met, strict=True):
-            np.add.at(row, np.array(members, np.int64), 1)
-        last = len(table.axes) - 1  # each contraction puts its own axis in front, so the next one is at the end
-        up, down = (np.tensordot(incidence, m, axes=(1, last)) for m in (up, down))
-    largest = (up + down if planes == 2 else np.maximum(up, down)).max(initial=0)
-    fits = largest < 2**15 and np.abs(rows).max(initial=0) < 2**15
-    return weight.astype(np.int16) if fits else weight
-
-
-def _blocks(weight: Array) -> Array:
-    """[x, z, y classes, Cin, Cout] -> flat; blocks of 64, then 32, then 16 post channels, each [rows + 1, lanes],
-    the last row being zeros."""
-    cout = weight.shape[-1]
-    rows = np.zeros((prod(weight.shape[:4]) + 1, padded(cout)), weight.dtype)
-    rows[:-1, :cout] = weight.reshape(-1, cout)
-    flat, channel = aligned((rows.size,), rows.dtype), 0
-    while channel < rows.shape[1]:
-        left = rows.shape[1] - channel
-        lanes = 64 if left >= 64 else 32 if left >= 32 else 16
-        flat[len(rows) * channel : len(rows) * (channel + lanes)] = rows[:, channel : channel + lanes].ravel()
-        channel += lanes
-    return flat
+def _forms(axes: Axes, weight: Array, itemsize: int) -> list[Form]:
+    cin, cout = (padded(n) for n in weight.shape[3:])
+    _, lines, width = (axis.outputs for axis in axes)
+    slots = len(axes[0].classes) * len(axes[1].classes)
+    if cout == 16 and lines % 2 == 0 and width % 2 == 0:
+        return [Form((2, 2), 64, 1)]
+    if cout == 32 and width % 2 == 0:
+        return [Form((1, 2), 64, 1)]
+    lanes = next(n for n in (64, 32, 16) if cout % n == 0)
+    return [Form((1, 1), lanes, 1), Form((1, 1), lanes, slots)]
 
 
 def _windows(table: Taps, shape3: Shape3, missing: int, multiplicity: Array) -> dict[str, Array]:

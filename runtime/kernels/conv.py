@@ -1,178 +1,204 @@
 """Projections in which every pre channel meets every post channel: convolutions and dense layers (groups = 1).
 
-Output-stationary: for each output line and step, the events of all input lines that it needs are listed, position by
-position; then each output position walks the list over its receptive field and adds one weight row an event, the sums
-staying in vector registers. Weight rows are [x classes, z and y classes, Cin]; an event's id is x * (rows of one x
-class) + its line's class * Cin + channel. Where neighbouring inputs meet an output through neighbouring x classes, the
-row is id + a constant, and the whole stretch of inputs (a `run`) is one range of the list. Lists are made anew for each
-output line: an input line is listed several times, but its events are then met in one range instead of many.
+Output-stationary: for a line of outputs, the events of all input lines that it needs are listed, position by position;
+then each block of outputs walks the part of the list that lies in its receptive field and adds one row of weights an
+event, the sums staying in vector registers. runtime/gather.py makes the tables, docs/kernels.md draws them.
 
-Shapes: planes uint8 [T, P, positions, bytes] (buffers.py); ids int32 [capacity]; ptr int32 [P, X + 1]; weights flat:
-for each block of `lanes` post channels [rows, lanes], the last row being zeros; current int32 | float32
-[steps, lines, Xout, channels], channels a multiple of 16.
+A list holds the offsets of weight rows in bytes: (place of the input position * rows of a place + slot * padded Cin +
+channel) * row size. Where neighbouring inputs meet an output through neighbouring classes, the row is at that offset
+plus a constant, and the whole stretch of inputs is one range of the list.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import add, choose, item, load, multiply, splat, store, subtract, widen, zeros
+from snncc.runtime.kernels.vectors import (
+    add,
+    choose,
+    item,
+    joined,
+    load,
+    load_at,
+    load_pieces,
+    multiply,
+    ones_in,
+    part,
+    peek,
+    set_bits,
+    shift_left,
+    shift_right,
+    splat,
+    store,
+    store_pieces,
+    subtract,
+    widen,
+    zeros,
+)
 
 Arrays = tuple[Array, ...]
 
-_BYTES = np.arange(256, dtype=np.uint8)[:, None]
-_BITS = np.unpackbits(_BYTES, axis=1, bitorder="little")
-ONES = _BITS.sum(1).astype(np.int32)  # [256] set bits of a byte
-PLACES = np.argsort(1 - _BITS.astype(np.int8), axis=1, kind="stable").astype(np.int32)  # [256, 8] set bits first
+
+def word_of(channels: int) -> int:
+    """The widest word that `channels`, a multiple of 16, are made of."""
+    return next(word for word in (64, 32, 16) if channels % word == 0)
 
 
-@compiled
-def list_events(
-    plane: Array, lines: Array, bases: Array, pairs: int, size: int, per_x: int,
-    ones: Array, places: Array, ids: Array, at: int, ptr: Array,
-) -> int:  # fmt: skip
-    """Lists the events of some lines of `size` positions, merged by position, behind ids[at].
+def _lister(word: int) -> Any:
+    """Lists events from words of `word` channels."""
+    half = min(word, 32)
+    second = word - half
 
-    An event's id is x * per_x + the base of its line + channel. ptr [size + 1] gets each position's start.
-    Branch-free: every byte writes its 8 possible places and moves on by the bits that are set, so up to 8 entries
-    behind the end are overwritten.
-    """
-    count = plane.shape[1]
-    for x in range(size):
-        ptr[x] = at
-        for p in range(pairs):
-            start = (item(lines, p) * size + x) * count
-            base = x * per_x + item(bases, p)
-            for b in range(count):
-                byte = np.int64(item(plane, start + b))
-                known = load(places, 8 * byte, 8)
-                store(ids, at, add(known, splat(np.int32(base + 8 * b), known)))
-                at += item(ones, byte)
-    ptr[size] = at
-    return at
+    def list_events(
+        sources: Array, slots: int, words: int, visit: Array, place: Array, unit: int, row: int,
+        ids: Array, at: int, ptr: Array, first: int,
+    ) -> int:  # fmt: skip
+        """Lists the events of one output line.
+
+        sources int64 [slots]: addresses of input lines, `words` words a position; unit: bytes of a place; row: log2 of
+        the bytes of a row. ids int32 gets the offsets, from `at`; ptr[first + k] is the start of the k-th visited
+        position. Up to 64 entries behind the end are overwritten. Returns the end.
+        """
+        stride = words * word // 8
+        bits = splat(np.int32(row), load(ids, 0, half))
+        for k in range(len(visit)):
+            ptr[first + k] = at
+            base = item(place, k) * unit
+            x = item(visit, k) * stride
+            for j in range(slots):
+                line = item(sources, j) + x
+                for w in range(words):
+                    mask = peek(line + w * (word // 8), word)
+                    found = set_bits(mask)
+                    start = splat(np.int32(base), bits)
+                    store(ids, at, add(shift_left(part(found, 0, half), bits), start))
+                    n = ones_in(mask)
+                    if second and n > half:
+                        store(ids, at + half, add(shift_left(part(found, second, half), bits), start))
+                    at += n
+                    base += word << row
+        ptr[first + len(visit)] = at
+        return at
+
+    list_events.__name__ = list_events.__qualname__ = f"list_events_{word}"
+    return compiled(list_events)
 
 
-def _line(lanes: int) -> Any:
-    """The kernel for one output line and one block of `lanes` post channels."""
+def _row(lanes: int, packed: bool) -> Any:
+    """The row of weights at an address, as lanes that may be added up."""
+    if packed:
 
-    def line(
-        ids: Array, ptr: Array, runs: Arrays, rows: Arrays, offset: int,
-        current: Array, target: int, stride: int, scale: Array, channel: int, scaled: bool, first: bool, counts: Array,
-    ) -> None:  # fmt: skip
-        """runs: start, first, stop, shift; rows: weights, nonzero, paths.
+        def row(weights: Array, address: int) -> Any:
+            pairs = load_at(weights, address, lanes // 2)
+            return joined(pairs, shift_right(pairs, splat(np.int16(8), pairs)))
+    else:
 
-        counts int64 [3] += events, nonzero weights met, paths met (the last only where `paths` is not empty).
+        def row(weights: Array, address: int) -> Any:
+            return load_at(weights, address, lanes)
+
+    row.__name__ = row.__qualname__ = f"row_{lanes}{'_packed' * packed}"
+    return compiled(row)
+
+
+def _total(lanes: int, packed: bool) -> Any:
+    """What the sum of n rows is worth."""
+    half = lanes // 2
+    if packed:
+
+        def total(rows: Any, n: int) -> Any:
+            # low bytes + 256 * high bytes in one half, high bytes in the other, each byte 128 too high; modulo 2^16
+            raised = splat(np.int16(128 * n), part(rows, 0, half))
+            high = part(rows, half, half)
+            low = subtract(part(rows, 0, half), shift_left(high, splat(np.int16(8), high)))
+            return joined(subtract(low, raised), subtract(high, raised))
+    else:
+
+        def total(rows: Any, n: int) -> Any:
+            return rows
+
+    total.__name__ = total.__qualname__ = f"total_{lanes}{'_packed' * packed}"
+    return compiled(total)
+
+
+@cache
+def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int) -> Any:
+    """The kernel for a Form and words of `word` channels."""
+    list_events, row_at, worth = _lister(word), _row(lanes, packed), _total(lanes, packed)
+    sums = lanes  # packed or not: one lane of int16, int32 or float32 for each
+
+    def gather(
+        planes: Array, t0: int, low_block: int, high_block: int,
+        slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
+        visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array, scaled: bool,
+        current: Array, first: bool, group: int, ids: Array, ptr: Array, silence: Array,
+    ) -> int:  # fmt: skip
+        """Adds (first: writes) one gather's current for lines of blocks low..high, for steps t0...
+
+        planes uint8 [T, signs, positions, bytes] (buffers.py); ids int32 [group * most events of a line + 64] and ptr
+        int32 [group * (X + 1)] are scratch for `group` lines; silence: an input line without events; current int32 |
+        float32 [steps, lines, Xout, channels], channels a multiple of 16. Returns the rows added.
         """
         run_start, run_first, run_stop, run_shift = runs
-        weights, nonzero, paths = rows
-        events, live, routes = np.int64(0), np.int64(0), np.int64(0)
-        count_paths = paths.size > 0
-        silent = nonzero.size - 1
-        for x in range(run_start.size - 1):
-            total = zeros(weights, lanes)
-            for r in range(item(run_start, x), item(run_start, x + 1)):
-                base = item(run_shift, r)
-                for plane in range(ptr.shape[0]):
-                    low = ptr[plane, item(run_first, r)]
-                    high = ptr[plane, item(run_stop, r)]
-                    events += high - low
-                    part = zeros(weights, lanes)
-                    e = np.int64(low)
-                    while e + 4 <= high:
-                        for k in range(4):
-                            row = base + item(ids, e + k)
-                            part = add(part, load(weights, offset + row * lanes, lanes))
-                            live += item(nonzero, row)
-                        e += 4
-                    for k in range(3):  # the rest; what is not there counts as the row of zeros
-                        row = choose(e + k < high, base + item(ids, e + k), silent)
-                        part = add(part, load(weights, offset + row * lanes, lanes))
-                        live += item(nonzero, row)
-                    total = add(total, part) if plane == 0 else subtract(total, part)
-                    if count_paths:
-                        for k in range(low, high):
-                            routes += item(paths, base + item(ids, k))
-            wide = widen(total)
-            if scaled:
-                wide = multiply(wide, load(scale, channel, lanes))
-            if not first:
-                wide = add(wide, load(current, target, lanes))
-            store(current, target, wide)
-            target += stride
-        counts[0] += events
-        counts[1] += live
-        counts[2] += routes
-
-    # Numba names compiled code by the function's name: under one name, kernels of two widths that came from the caches
-    # of two processes could be taken for each other
-    line.__name__ = line.__qualname__ = f"line_of_{lanes}"
-    return compiled(line)
-
-
-_line64 = _line(64)
-_line32 = _line(32)
-_line16 = _line(16)
-
-
-@compiled
-def gather(
-    planes: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int, cin: int, cout: int,
-    z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,
-    run_start: Array, run_first: Array, run_stop: Array, run_shift: Array, per_x: int,
-    weights: Array, nonzero: Array, paths: Array, scale: Array, scaled: bool,
-    current: Array, first: bool, ones: Array, places: Array, ids: Array, ptr: Array, counts: Array,
-) -> None:  # fmt: skip
-    """Adds (first: writes) one projection's current for output lines y0..y1 of plane z, for steps t0...
-
-    per_x: weight rows of one x class. counts uint64 [3, T] += synops, synops_nonzero, synops_paths.
-    """
-    steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
-    rows = nonzero.size
-    runs, kernel = (run_start, run_first, run_stop, run_shift), (weights, nonzero, paths)
-    z0, z1 = z_start[z], z_start[z + 1]
-    most = (z1 - z0) * (y_start[y1] - y_start[y0]) + 1
-    lines, bases = np.empty(most, np.int64), np.empty(most, np.int64)
-    tally, rest = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for s in range(steps):
-        tally[:] = 0
-        for y in range(y0, y1):
-            pairs = 0
-            for a in range(z0, z1):
-                for j in range(y_start[y], y_start[y + 1]):
-                    lines[pairs] = z_source[a] * in_y + y_source[j]
-                    bases[pairs] = (z_tap[a] * y_classes + y_tap[j]) * cin
-                    pairs += 1
+        steps, lines, width, channels = current.shape
+        blocks, xs, size = high_block - low_block, len(run_start) - 1, len(visit)
+        line_bytes, words = size * planes.shape[3], planes.shape[3] * 8 // word
+        origin, base, silent = planes.ctypes.data, weights.ctypes.data, silence.ctypes.data
+        step_bytes = planes.shape[1] * planes.shape[2] * planes.shape[3]
+        sources = np.empty(np.max(slot_start[1:] - slot_start[:-1]) + 1, np.int64)
+        met = 0
+        for done in range(0, steps * blocks, group):
+            listed = min(group, steps * blocks - done)
             at = 0
-            for p in range(planes.shape[1]):
-                at = list_events(planes[t0 + s, p], lines, bases, pairs, in_x, per_x, ones, places, ids, at, ptr[p])
-            target = (s * current.shape[1] + y - y0) * width * channels
-            channel = 0
-            while channel < channels:
-                # what the first block meets is what every post channel meets
-                seen = tally if channel == 0 else rest
-                left = channels - channel
-                if left >= 64:
-                    _line64(
-                        ids, ptr, runs, kernel, rows * channel, current, target + channel, channels,
-                        scale, channel, scaled, first, seen,
-                    )  # fmt: skip
-                    channel += 64
-                elif left >= 32:
-                    _line32(
-                        ids, ptr, runs, kernel, rows * channel, current, target + channel, channels,
-                        scale, channel, scaled, first, seen,
-                    )  # fmt: skip
-                    channel += 32
-                else:
-                    _line16(
-                        ids, ptr, runs, kernel, rows * channel, current, target + channel, channels,
-                        scale, channel, scaled, first, seen,
-                    )  # fmt: skip
-                    channel += 16
-        counts[0, t0 + s] += np.uint64(tally[0] * cout)
-        counts[1, t0 + s] += np.uint64(tally[1])
-        counts[2, t0 + s] += np.uint64(tally[2] if paths.size > 0 else tally[0] * cout)
+            for g in range(listed):
+                s, b = (done + g) // blocks, low_block + (done + g) % blocks
+                slots = slot_start[b + 1] - slot_start[b]
+                for j in range(slots):
+                    line = slot_line[slot_start[b] + j]
+                    sources[j] = origin + (t0 + s) * step_bytes + line * line_bytes if line >= 0 else silent
+                at = list_events(
+                    sources, slots, words, visit, place, unit[phase[b]], row, ids, at, ptr, g * (size + 1)
+                )
+            for chunk in range(chunks):
+                factor = load(scale, chunk * lanes, lanes)
+                for g in range(listed):
+                    s, b = (done + g) // blocks, (done + g) % blocks
+                    place_bytes = unit[phase[low_block + b]]
+                    kernel = base + weight_at[phase[low_block + b]] + chunk * x_classes * place_bytes
+                    target = (s * lines + b * by) * width * channels + chunk * lanes
+                    q = g * (size + 1)
+                    for x in range(xs):
+                        sum0 = sum1 = sum2 = sum3 = zeros(weights, sums)
+                        events = np.int64(0)
+                        for r in range(item(run_start, x), item(run_start, x + 1)):
+                            e = np.int64(item(ptr, q + item(run_first, r)))
+                            end = np.int64(item(ptr, q + item(run_stop, r)))
+                            rows = kernel + item(run_shift, r) * place_bytes
+                            events += end - e
+                            while e + 4 <= end:
+                                sum0 = add(sum0, row_at(weights, rows + item(ids, e)))
+                                sum1 = add(sum1, row_at(weights, rows + item(ids, e + 1)))
+                                sum2 = add(sum2, row_at(weights, rows + item(ids, e + 2)))
+                                sum3 = add(sum3, row_at(weights, rows + item(ids, e + 3)))
+                                e += 4
+                            # the rest without a branch: what is not there is the row of zeros
+                            sum0 = add(sum0, row_at(weights, choose(e < end, rows + item(ids, e), base)))
+                            sum1 = add(sum1, row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base)))
+                            sum2 = add(sum2, row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base)))
+                        met += events
+                        total = widen(worth(add(add(sum0, sum1), add(sum2, sum3)), events))
+                        if scaled:
+                            total = multiply(total, factor)
+                        if not first:
+                            total = add(total, load_pieces(current, target, total, by, width * channels))
+                        store_pieces(current, target, total, by, width * channels)
+                        target += bx * channels
+        return met
+
+    name = f"gather_{lanes}_{by}_{bx}_{word}{'_packed' * packed}"
+    gather.__name__ = gather.__qualname__ = name
+    return compiled(gather)

@@ -1,0 +1,121 @@
+"""Launches the kernel of a projection for one tile, after asserting what the kernel does not look at."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from snncc.graph import Array
+from snncc.runtime import buffers
+from snncc.runtime.gather import NONE, Gather
+from snncc.runtime.kernels import grouped
+from snncc.runtime.kernels.conv import gatherer, word_of
+from snncc.runtime.layout import padded, spatial
+from snncc.runtime.plan import Link
+
+_LISTED = 128  # positions whose events are listed before weights are added: a chunk of weights serves them all
+
+
+def project(
+    link: Link, level: int, planes: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool,
+    scratch: buffers.Scratch,
+) -> int:  # fmt: skip
+    """Adds (first: writes) the current of one level of a link's spikes for lines y0..y1 of plane z and the steps of
+    `current` [steps, lines, X, padded channels] from t0. planes [T, signs, positions, bytes] (buffers.py).
+
+    Returns the rows of weights added (for kernels that add rows).
+    """
+    _, in_y, in_x = spatial(link.inner)
+    assert planes.dtype == np.uint8 and planes.flags.c_contiguous and planes.shape[1] == link.signs
+    assert planes.shape[2:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8)
+    assert current.flags.c_contiguous and current.shape[1:] == (y1 - y0, link.out[2], padded(link.channels))
+    assert current.dtype == link.scale.dtype and 0 <= t0 and t0 + current.shape[0] <= planes.shape[0]
+    assert 0 <= z < link.out[0] and 0 <= y0 < y1 <= link.out[1]
+    scaled = link.scaled or level > 0
+    if link.kernel == "gather":
+        rows = 0
+        for k, gather in enumerate(link.gathers):
+            by = gather.form.block[0]
+            assert y0 % by == 0 and y1 % by == 0
+            low = (z * link.out[1] + y0) // by
+            span = low, low + (y1 - y0) // by
+            rows += _gather(gather, level, scaled, planes, t0, *span, current, first and k == 0, scratch)
+        return rows
+    axis_z, axis_y, axis_x = link.axes
+    zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
+    plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
+    tables, common = link.tables, (t0, z, y0, y1, in_y, in_x)
+    scale = link.scale * link.scale.dtype.type(1 << level)
+    counts = np.zeros((3, planes.shape[0]), np.uint64)
+    if link.kernel == "depthwise":
+        grouped.depthwise(
+            buffers.words(planes), *common, *zy, *plain_x, link.weights, tables["live"], tables["multiplicity"],
+            scale, scaled, current, first, counts,
+        )  # fmt: skip
+    else:
+        grouped.grouped(
+            planes, *common, link.channels, link.groups, *zy, *plain_x, link.weights, tables["nonzero"],
+            tables["multiplicity"], scale, current, first, counts,
+        )  # fmt: skip
+    return 0
+
+
+def _gather(
+    gather: Gather, level: int, scaled: bool, planes: Array, t0: int, low: int, high: int, current: Array, first: bool,
+    scratch: buffers.Scratch,
+) -> int:  # fmt: skip
+    form, size, channels = gather.form, len(gather.visit), planes.shape[3] * 8
+    group = max(1, _LISTED // size)
+    ids = scratch.array("ids", (group * gather.most_slots * size * channels + 64,), np.int32)
+    ptr = scratch.array("ptr", (group * (size + 1),), np.int32)
+    silence = scratch.array("silence", (size * planes.shape[3],), np.uint8)
+    assert 0 <= low <= high < len(gather.slot_start) and not silence.any()
+    kernel = gatherer(form.lanes, *form.block, form.packed, word_of(channels))
+    return int(
+        kernel(
+            planes, t0, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
+            gather.x_classes, gather.chunks, gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1,
+            gather.weights, gather.scale * gather.scale.dtype.type(1 << level), scaled, current, first, group, ids, ptr, silence,
+        )
+    )  # fmt: skip
+
+
+def prove(link: Link) -> None:
+    """What the kernels rely on when they follow a link's tables without looking."""
+    sizes = spatial(link.inner)
+    for axis, size, out in zip(link.axes, sizes, link.out, strict=True):
+        assert axis.outputs == out and axis.start[0] == 0 and np.all(np.diff(axis.start) >= 0)
+        assert axis.start[-1] == axis.source.size == axis.tap.size
+        assert np.all((axis.source >= 0) & (axis.source < size))
+        assert np.all((axis.tap >= 0) & (axis.tap < len(axis.classes)))
+    classes = prod(len(axis.classes) for axis in link.axes)
+    channels = padded(link.channels)
+    if link.kernel == "depthwise":
+        assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
+    elif link.kernel == "analog" and link.groups == 1:
+        assert link.weights.shape == (classes * link.inner[0] * channels,)
+    assert link.scale.shape == (channels,)
+    assert all(table.flags.c_contiguous for table in (link.weights, link.scale, *link.tables.values()))
+    for gather in link.gathers:
+        _prove_gather(gather, link)
+
+
+def _prove_gather(gather: Gather, link: Link) -> None:
+    depth, height, width = spatial(link.inner)
+    by, bx = gather.form.block
+    start, first, stop, shift = gather.runs
+    assert by * (len(gather.phase) // link.out[0]) == link.out[1] and bx * (len(start) - 1) == link.out[2]
+    assert len(gather.slot_start) == len(gather.phase) + 1 and gather.slot_start[-1] == len(gather.slot_line)
+    assert np.all(gather.slot_line >= NONE) and np.all(gather.slot_line < link.signs * depth * height)
+    assert np.array_equal(np.sort(gather.visit), np.arange(width)) and np.all(np.diff(gather.place) >= 0)
+    assert start[-1] == len(first) and np.all((0 <= first) & (first < stop) & (stop <= width))
+    low, high = gather.place[first] + shift, gather.place[stop - 1] + shift  # classes
+    assert np.all(low >= 0) and np.all(high < gather.x_classes)
+    slot_bytes = padded(link.inner[0]) * gather.row_bytes
+    assert np.array_equal(np.diff(gather.slot_start) * slot_bytes, gather.unit[gather.phase])
+    ends = gather.weight_at + gather.chunks * gather.x_classes * gather.unit
+    assert np.all(ends <= gather.weights.nbytes) and np.all(gather.weight_at > 0)
+    lanes = gather.form.lanes
+    assert gather.chunks * lanes == by * bx * padded(link.channels) and (by * bx == 1 or gather.chunks == 1)
+    assert gather.scale.shape == (gather.chunks * lanes,) and gather.scale.dtype == link.scale.dtype
