@@ -1,7 +1,7 @@
 """LLVM vectors as values inside Numba kernels.
 
 A vector is as many lanes of one type as asked for; LLVM splits it into the machine's registers, so a loop over events
-keeps its sums in registers, which Numba's own arrays and tuples do not. Element types: int16, int32, float32.
+keeps its sums in registers, which Numba's own arrays and tuples do not. Element types: int16, int32, float32, float64.
 Every function takes flat element indices into C-contiguous arrays and checks nothing.
 """
 
@@ -14,7 +14,12 @@ from numba import extending
 from numba.core import types
 
 intrinsic: Any = extending.intrinsic  # what it makes can only be called in kernels
-_ELEMENTS: Any = {types.int16: ir.IntType(16), types.int32: ir.IntType(32), types.float32: ir.FloatType()}
+_ELEMENTS: Any = {
+    types.int16: ir.IntType(16),
+    types.int32: ir.IntType(32),
+    types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
+}
 _Type: Any = types.Type
 _Primitive: Any = extending.models.PrimitiveModel
 
@@ -32,7 +37,7 @@ class Vector(_Type):  # type: ignore[misc]
 
     @property
     def is_float(self) -> bool:
-        return bool(self.dtype == types.float32)
+        return self.dtype in (types.float32, types.float64)
 
 
 @extending.register_model(Vector)
@@ -154,18 +159,17 @@ def choose(typing: Any, condition: Any, a: Any, b: Any) -> Any:
     return types.intp(types.boolean, types.intp, types.intp), lambda context, builder, signature, v: builder.select(*v)
 
 
+def _spread(builder: Any, scalar: Any, like: Any) -> Any:
+    undefined = ir.Constant(like.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), None))
+
+
 @intrinsic
 def splat(typing: Any, scalar: Any, like: Any) -> Any:
     """The scalar in every lane of a vector like `like`."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(like.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), [0] * like.lanes)
-        )
-
-    return like(like.dtype, like), generate
+    return like(like.dtype, like), lambda context, builder, signature, args: _spread(builder, args[0], like)
 
 
 @intrinsic
@@ -182,3 +186,99 @@ def ones_in(typing: Any, mask: Any) -> Any:
 def _as_int64(builder: Any, value: Any) -> Any:
     """An unsigned LLVM integer as 64 bits."""
     return value if value.type.width == 64 else builder.zext(value, ir.IntType(64))
+
+
+@intrinsic
+def load_like(typing: Any, array: Any, index: Any, like: Any) -> Any:
+    """As many elements of `array` from flat `index` as the vector `like` has."""
+    kind = Vector(array.dtype, like.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, array, args[0], args[1], kind.llvm), align=_align(array))
+
+    return kind(array, types.intp, like), generate
+
+
+@intrinsic
+def put(typing: Any, words: Any, index: Any, mask: Any) -> Any:
+    """Stores a mask in uint16 words from flat `index`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target = _pointer(context, builder, words, args[0], args[1], args[2].type)
+        builder.store(args[2], target, align=_align(words))
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, mask), generate
+
+
+@intrinsic
+def divide(typing: Any, a: Any, b: Any) -> Any:
+    """Integers toward zero; vectors only by powers of 2 that are known when compiled, else one lane after the other."""
+    return a(a, a), lambda context, builder, signature, v: (builder.fdiv if a.is_float else builder.sdiv)(*v)
+
+
+@intrinsic
+def floor(typing: Any, a: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        name = f"llvm.floor.v{a.lanes}f{a.dtype.bitwidth}"
+        return builder.call(builder.module.declare_intrinsic(name, (), ir.FunctionType(a.llvm, [a.llvm])), args)
+
+    return a(a), generate
+
+
+@intrinsic
+def convert(typing: Any, a: Any, like: Any) -> Any:
+    """int32 or float32 lanes as float64, exactly, if `like` is a vector or an array of them; float64 lanes as int32,
+    toward zero."""
+    kind = Vector(like.dtype, a.lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        make = (builder.fpext if kind.is_float else builder.fptosi) if a.is_float else builder.sitofp
+        return make(args[0], kind.llvm)
+
+    return kind(a, like), generate
+
+
+@intrinsic
+def both(typing: Any, a: Any, b: Any) -> Any:
+    """The bits that are in both masks."""
+    return a(a, a), lambda context, builder, signature, args: builder.and_(*args)
+
+
+@intrinsic
+def without(typing: Any, a: Any, b: Any) -> Any:
+    """The bits of mask a that are not in mask b."""
+    return a(a, a), lambda context, builder, signature, args: builder.and_(args[0], builder.not_(args[1]))
+
+
+@intrinsic
+def has_bit(typing: Any, a: Any, k: Any) -> Any:
+    """Bit i is bit k of a_i, integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bit = _spread(builder, builder.shl(ir.Constant(a.llvm.element, 1), args[1]), a)
+        found = builder.icmp_signed("!=", builder.and_(args[0], bit), ir.Constant(a.llvm, None))
+        return builder.bitcast(found, ir.IntType(a.lanes))
+
+    return _MASKS[a.lanes](a, a.dtype), generate
+
+
+def _shifted(a: Any, k: Any, shift: str) -> Any:
+    """Integer lanes shifted by the same k."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return getattr(builder, shift)(args[0], _spread(builder, args[1], a))
+
+    return a(a, a.dtype), generate
+
+
+@intrinsic
+def scale_up(typing: Any, a: Any, k: Any) -> Any:
+    """a * 2^k in integers, k from 0 to 31; what does not fit is lost."""
+    return _shifted(a, k, "shl")
+
+
+@intrinsic
+def scale_down(typing: Any, a: Any, k: Any) -> Any:
+    """a / 2^k in integers, rounded down; k from 0 to 31."""
+    return _shifted(a, k, "ashr")
