@@ -35,12 +35,13 @@ def integrate_fire(drive: Any, state: Any, at: int, channel: int, train: Array, 
 
 @inlined
 def leaky(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
-    """state: v, theta, multiplier, to_zero, fire_first. The leak is multiplier / DIVISOR, toward zero for int32; at no
-    leak the multiplier is DIVISOR, too."""
+    """state: v, theta, multiplier, to_zero, fire_first. The leak is multiplier / DIVISOR, toward zero for int32."""
     v, theta, multiplier, to_zero, fire_first = state
     before, drop = load_like(v, at, drive), load_like(theta, channel, drive)
-    leaked = divide(multiply(before, splat(multiplier, drive)), splat(DIVISOR, drive))
-    charge = leaked if fire_first else add(leaked, drive)
+    charge = before
+    if multiplier != DIVISOR:  # else the product need not fit int32
+        charge = divide(multiply(before, splat(multiplier, drive)), splat(DIVISOR, drive))
+    charge = charge if fire_first else add(charge, drive)
     mask = at_least(before if fire_first else charge, drop)
     charge = select(mask, splat(0, drive) if to_zero else subtract(charge, drop), charge)
     store(v, at, add(charge, drive) if fire_first else charge)

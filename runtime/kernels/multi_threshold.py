@@ -65,8 +65,7 @@ def multi_threshold(drive: Any, state: Any, at: int, channel: int, train: Array,
     store(net, at, select(minus, subtract(sent, size), add(sent, size)))
     fired = 0
     for k in range(levels):
-        fired += spikes(has_bit(size, k), minus, train, to)
-        to += train.size // levels
+        fired += spikes(has_bit(size, k), minus, train, to + k * apart(train))
     return fired
 
 
@@ -82,17 +81,22 @@ def spikes(mask: Any, minus: Any, train: Array, to: int) -> Any:
 
 
 @inlined
+def apart(train: Array) -> Any:
+    """Words from one level to the next."""
+    return train.shape[1] * train.shape[2] * train.shape[3] * train.shape[4]
+
+
+@inlined
 def cascade(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
     """`multi_threshold` for int32, without dip and sign. state: v, theta; v is what the spikes so far left of the
     charge."""
     v, theta = state
     levels = train.shape[0]
     charge, limit = add(load_like(v, at, drive), drive), load_like(theta, channel, drive)
-    fired, to = 0, to + train.size
+    fired = 0
     for k in range(levels - 1, -1, -1):
-        to -= train.size // levels
         mask, charge = crossed(charge, limit, k)
-        put(train, to, mask)
+        put(train, to + k * apart(train), mask)
         fired += ones_in(mask)
     store(v, at, charge)
     return fired
