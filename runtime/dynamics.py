@@ -1,6 +1,8 @@
-"""What the neurons of one tile do with their current: picks the kernel of their kind and keeps their state."""
+"""What neurons do with their current: the rule of their kind, its parameters, and the state of a tile of them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -9,98 +11,90 @@ from snncc.neurons import IntegrateFire, Leaky, MultiThreshold, Radix, Readout, 
 from snncc.neurons.base import total_count
 from snncc.neurons.leaky import DIVISOR
 from snncc.runtime import buffers
-from snncc.runtime.kernels.cascade import cascade, sent
-from snncc.runtime.kernels.integrate_fire import integrate_fire
-from snncc.runtime.kernels.leaky import leaky
-from snncc.runtime.kernels.multi_threshold import multi_threshold
+from snncc.runtime.kernels.integrate_fire import integrate_fire, leaky
+from snncc.runtime.kernels.multi_threshold import cascade, multi_threshold
+from snncc.runtime.kernels.neurons import driver
 from snncc.runtime.kernels.readout import integrate
-from snncc.runtime.kernels.settled import settled
+from snncc.runtime.kernels.settled import send, settle, settle_digits
 from snncc.runtime.kernels.signed import signed
 from snncc.runtime.layout import aligned, padded
-from snncc.runtime.plan import Link, Stage
+from snncc.runtime.plan import Stage
 
-NEVER = np.iinfo(np.int32).max  # a threshold that no charge reaches
+MOST = np.iinfo(np.int32).max
 
 
-class Tile:
-    """The neurons at positions start..start + n of a population, over all steps.
+class Dynamics:
+    """A population's neurons over one run: what its tiles share.
 
     Args:
-        train: of the whole population (buffers.py), written at these positions only.
+        train: of the whole population (buffers.py); tiles write it.
         history: [T, positions, channels] for the potentials of a readout after each step, or None.
     """
 
-    def __init__(self, stage: Stage, train: Array, start: int, n: int, timesteps: int, history: Array | None):
-        self.stage, self.start, self.timesteps = stage, start, timesteps
-        self.words, self.history = buffers.words(train), history
-        channels = padded(stage.population.channels)
-        self.v = aligned((n, channels), stage.dtype)
-        v0 = stage.parameters.get("v0")
-        if v0 is not None:
-            self.v0 = v0[start : start + n] if len(v0) > 1 else v0
-            if not isinstance(stage.population.kind, Settled):
-                self.v += self.v0
-        counts = isinstance(stage.population.kind, Signed | MultiThreshold)
-        self.net = np.zeros((n if counts else 0, channels), np.int32)
-        self.theta = stage.parameters.get("theta", self.net)
-        self.dipped = bool(np.any(stage.parameters.get("dip", False)))
-        self.cascades = _cascades(stage, timesteps)
-        if self.cascades:  # the thresholds of padding lanes must not overflow either
-            self.theta = np.minimum(self.theta, NEVER >> (_highest(stage, timesteps) - 1))
+    def __init__(self, stage: Stage, train: Array, timesteps: int, history: Array | None = None):
+        self.stage, self.timesteps, self.words = stage, timesteps, buffers.words(train)
+        self.history = np.zeros(0, stage.dtype) if history is None else history
+        theta, dip = (stage.parameters.get(name, np.zeros(1)).astype(np.float64) for name in ("theta", "dip"))
+        self.dipped = bool(dip.any())
+        self.widths = (theta, theta + 2 * dip, dip, self.dipped)
+        # its numbers are a cascade of comparisons; else floor(charge / theta) takes a division
+        self.digital = stage.dtype == np.int32 and stage.planes == 1 and not self.dipped
+
+    def rule(self, v: Array) -> tuple[Any, tuple[Any, ...]]:
+        """The rule of a step (kernels/neurons.py) and its state, for the membranes v [n, padded channels]."""
+        kind, parameters = self.stage.population.kind, self.stage.parameters
+        match kind:
+            case Settled() | Readout():
+                return integrate, (v, kind.base, self.history)
+            case MultiThreshold() if self.digital:
+                return cascade, (v, parameters["theta"])
+            case MultiThreshold():
+                return multi_threshold, (v, np.zeros(v.shape, np.int32), kind.memory, self.widths)
+            case Signed():
+                net = np.zeros(v.shape if kind.memory or self.dipped else (0, 0), np.int32)
+                return signed, (v, net, parameters["theta"], parameters["dip"], self.dipped, kind.memory)
+            case IntegrateFire(to_zero=False, fire_first=False) if not isinstance(kind, Leaky):
+                return integrate_fire, (v, parameters["theta"])
+        assert isinstance(kind, IntegrateFire)
+        multiplier = kind.multiplier if isinstance(kind, Leaky) else DIVISOR
+        return leaky, (v, parameters["theta"], multiplier, kind.to_zero, kind.fire_first)
+
+    def settling(self, numbers: Array) -> tuple[Any, tuple[Any, ...]]:
+        """The same for the numbers int32 [n, padded channels] that neurons which wait are to send."""
+        base = self.stage.population.kind.base  # type: ignore[union-attr]
+        if self.digital:
+            digits = self.timesteps.bit_length() if base == 1 else min(self.timesteps, 31)
+            return settle_digits, (numbers, self.stage.parameters["theta"], digits)
+        most = min(total_count(base, self.timesteps), MOST)
+        return settle, (numbers, self.widths, -most if self.stage.planes == 2 else 0, most)
+
+
+class Tile:
+    """The neurons at positions start..start + n of a population, over all steps."""
+
+    def __init__(self, dynamics: Dynamics, start: int, n: int):
+        self.dynamics, self.start = dynamics, start
+        stage = dynamics.stage
+        self.waits = isinstance(stage.population.kind, Settled)
+        self.v = aligned((n, padded(stage.population.channels)), stage.dtype)
+        v0 = stage.parameters.get("v0", self.v[:1])
+        self.v0 = v0[start : start + n] if len(v0) > 1 else v0
+        if not self.waits:
+            self.v += self.v0
+        self.rule, self.state = dynamics.rule(self.v)
 
     def advance(self, current: Array, constant: Array, shared: bool, t0: int, events: Array) -> None:
         """Some steps. current [steps, n, channels]; constant, flat [channels] (shared) or [n, channels], is added at
         each; events uint64 [T] is counted up."""
-        kind, parameters = self.stage.population.kind, self.stage.parameters
-        driven = (current, constant, shared)
-        out = (t0, self.start, events)
-        match kind:
-            case Settled() | Readout():
-                keep = self.history is not None
-                history = self.history if keep else current  # unused, but of the same type
-                integrate(*driven, self.v.ravel(), kind.base, history, keep, t0, self.start)
-            case MultiThreshold() if self.cascades:
-                cascade(*driven, self.v, self.theta, self.words, *out)
-            case MultiThreshold():
-                multi_threshold(*driven, self.v, self.net, self.theta, parameters["dip"], kind.memory, self.words, *out)
-            case Signed():
-                dip = parameters["dip"]
-                signed(*driven, self.v, self.net, self.theta, dip, self.dipped, kind.memory, self.words[0], *out)
-            case IntegrateFire(to_zero=False, fire_first=False) if not isinstance(kind, Leaky):
-                integrate_fire(*driven, self.v, self.theta, self.words[0], *out)
-            case IntegrateFire():
-                multiplier = float(kind.multiplier if isinstance(kind, Leaky) else DIVISOR)
-                how = (multiplier, float(DIVISOR), self.v.dtype == np.int32, kind.to_zero, kind.fire_first)
-                leaky(*driven, self.v, self.theta, *how, self.words[0], *out)
+        stride = 0 if shared else self.v.shape[1]
+        driver(self.rule)(current, constant, stride, self.state, self.dynamics.words, t0, self.start, events)
 
     def finish(self, events: Array) -> None:
         """What is sent after the last step by kinds that wait."""
-        kind, parameters = self.stage.population.kind, self.stage.parameters
-        if isinstance(kind, Settled):
-            self.v += self.v0
-            most = total_count(kind.base, self.timesteps)
-            digits = isinstance(kind, Radix)
-            if self.cascades:
-                sent(self.v, self.theta, digits, self.words[0], self.start, events)
-                return
-            settled(self.v, self.theta, parameters["dip"], digits, most, self.words[0], self.start, events)
-
-
-def _cascades(stage: Stage, timesteps: int) -> bool:
-    """Is its rule a cascade of comparisons that int32 can hold?"""
-    kind = stage.population.kind
-    if not isinstance(kind, MultiThreshold | Settled) or kind.negative or stage.dtype != np.int32 or np.any(kind.dip):
-        return False
-    highest = _highest(stage, timesteps)
-    return highest < 31 and int(kind.theta.max()) <= NEVER >> (highest - 1)
-
-
-def _highest(stage: Stage, timesteps: int) -> int:
-    """How many thresholds, each twice the one before, its cascade has."""
-    match stage.population.kind:
-        case MultiThreshold(levels=levels):
-            return levels
-        case Radix():
-            return timesteps
-    return 1
+        if self.waits:
+            words, numbers = self.dynamics.words, self.v.view(np.int32)
+            rule, state = self.dynamics.settling(numbers)
+            stride = self.v.shape[1] if len(self.v0) > 1 else 0
+            driver(rule)(self.v[None], self.v0.ravel(), stride, state, words, 0, self.start, events)
+            send(numbers, isinstance(self.dynamics.stage.population.kind, Radix), words, self.start, events)
 

@@ -22,7 +22,7 @@ from snncc.network import Network
 from snncc.neurons import MaxGate, Readout
 from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
-from snncc.runtime.dynamics import Tile
+from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels import analog as kernels
 from snncc.runtime.kernels import max_gate
 from snncc.runtime.layout import aligned, padded, spatial
@@ -156,6 +156,7 @@ class FastEngine:
         assert constant.shape[-1] == channels and (shared or len(constant) == positions)
         assert constant.dtype == stage.dtype and constant.flags.c_contiguous and train.flags.c_contiguous
 
+        dynamics = Dynamics(stage, train, timesteps, history if keep else None)
         together = max((g.form.block[0] for link in stage.spiking for g in link.gathers), default=1)
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads, together)
 
@@ -164,7 +165,7 @@ class FastEngine:
             y1 = min(y0 + lines, height)
             n, start = (y1 - y0) * width, (z * height + y0) * width
             part = (constant if shared else constant[start : start + n]).ravel()
-            tile = Tile(stage, train, start, n, timesteps, history if keep else None)
+            tile = Tile(dynamics, start, n)
             done = Executed.nothing(stage, timesteps)
             for t0 in range(0, timesteps, steps):
                 chunk = min(steps, timesteps - t0)

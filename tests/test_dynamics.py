@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
+from snncc.counting import events_of
 from snncc.encoders import Constant, SignedPoisson
 from snncc.errors import PassError
+from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron, Radix, Readout, Settled, Signed
 from snncc.passes.network.quantize import Quantize
 from snncc.pipeline import Context
 from snncc.runtime import fast
+from snncc.runtime.buffers import dense, new_train, words
+from snncc.runtime.dynamics import Dynamics, Tile
+from snncc.runtime.kernels.vectors import load
+from snncc.runtime.plan import make_plan
 from snncc.runtime.reference import ReferenceEngine
 from snncc.synapses import Conv, Diagonal, Window
 
@@ -24,16 +31,24 @@ KINDS: dict[str, Any] = {
     "if": lambda theta, v0, dip: IntegrateFire(theta, v0),
     "if:zero": lambda theta, v0, dip: IntegrateFire(theta, v0, True),
     "if:first": lambda theta, v0, dip: IntegrateFire(theta, v0, False, True),
+    "if:zero:first": lambda theta, v0, dip: IntegrateFire(theta, v0, True, True),
     "leaky": lambda theta, v0, dip: Leaky(theta, v0, multiplier=230),
+    "leaky:zero": lambda theta, v0, dip: Leaky(theta, v0, True, multiplier=250),
     "leaky:zero:first": lambda theta, v0, dip: Leaky(theta, v0, True, True, 200),
     "signed": lambda theta, v0, dip: Signed(theta, v0),
+    "signed, free": lambda theta, v0, dip: Signed(theta, v0, False),
     "signed, dip": lambda theta, v0, dip: Signed(theta, v0, False, dip),
+    "signed, memory, dip": lambda theta, v0, dip: Signed(theta, v0, True, dip),
     "multi-threshold": lambda theta, v0, dip: MultiThreshold(theta, v0, 3),
     "multi-threshold, dip": lambda theta, v0, dip: MultiThreshold(theta, v0, 2, True, False, dip),
+    "multi-threshold, free": lambda theta, v0, dip: MultiThreshold(theta, v0, 1, True, False),
     "multi-threshold, memory": lambda theta, v0, dip: MultiThreshold(theta, v0, 4, True),
+    "multi-threshold, memory, dip": lambda theta, v0, dip: MultiThreshold(theta, v0, 3, True, True, dip),
     "settled": lambda theta, v0, dip: Settled(theta, v0),
+    "settled, signed": lambda theta, v0, dip: Settled(theta, v0, True),
     "settled, dip": lambda theta, v0, dip: Settled(theta, v0, True, dip),
     "radix": lambda theta, v0, dip: Radix(theta, v0),
+    "radix, signed": lambda theta, v0, dip: Radix(theta, v0, True),
     "radix, dip": lambda theta, v0, dip: Radix(theta, v0, True, dip),
 }
 
@@ -78,8 +93,6 @@ def test_tiles_and_chunks_do_not_show(monkeypatch: Any, name: str, channels: int
     steps = 23 if "radix" not in name else 7
     monkeypatch.setattr(fast, "_TILE", tile)
     for dtype, mapped in ((np.int32, True), (np.int32, False), (np.float32, True)):
-        if dtype == np.float32 and "leaky" in name:
-            continue  # its leak is no whole number
         network = through(KINDS[name], channels, dtype, mapped)
         x = np.random.default_rng(2).uniform(-1, 1, (channels, *SHAPE)).astype(np.float32)
         want = ReferenceEngine(network).run({"in": x}, steps, record=True, prefixes=True)
@@ -90,6 +103,77 @@ def test_tiles_and_chunks_do_not_show(monkeypatch: Any, name: str, channels: int
                 np.testing.assert_array_equal(found.spikes[p], train, err_msg=p)
             np.testing.assert_array_equal(found.potentials["out"], want.potentials["out"])
             assert found.counts.same(want.counts)
+
+
+def tile_of(kind: Neuron, channels: int, n: int, steps: int) -> tuple[Tile, Array]:
+    """A population of such neurons as one tile, and its train."""
+    populations = (
+        Population("in", (channels, n), Constant()),
+        Population("a", (channels, n), kind),
+    )
+    projection = Projection("in", "a", Diagonal(np.ones(channels, np.float32)))
+    stage = make_plan(Network({}, (), populations, (projection,), meta={}))[1]
+    train = new_train(steps, stage.planes, stage.population, stage.levels)
+    return Tile(Dynamics(stage, train, steps), 0, n), train
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_any_charge(name: str, large: bool, dtype: Any) -> None:
+    """Charges up to what int32 holds, charges that just meet thresholds, and float32 ones that are no whole numbers."""
+    rng, channels, n, steps = np.random.default_rng(5), 19, 40, 7
+    top = (2**31 - 2**23) // (2**steps if "radix" in name else steps * 256 if "leaky" in name else steps)
+    width = 2**20 if large else 9
+    theta: Array = rng.integers(1, width, channels).astype(dtype)
+    dip: Array = rng.integers(0, width, channels).astype(dtype)
+    v0: Array = rng.integers(-width, width, (channels, n)).astype(dtype)
+    current: Array = rng.integers(-top, top, (steps, channels, n)) if large else rng.integers(-30, 40, (steps, channels, n))
+    current = current.astype(dtype)
+    if dtype == np.float32:
+        theta, dip, current = theta / np.float32(3), dip / np.float32(7), current * np.float32(0.1)
+    kind: Neuron = KINDS[name](theta, v0, dip)
+    state = kind.initial((channels, n))
+    want = np.stack([kind.step(state, now.copy()) for now in current])
+    if kind.waits:
+        want = kind.emit(state, steps)
+    tile, train = tile_of(kind, channels, n, steps)
+    padded = np.zeros((steps, n, 32), dtype)
+    padded[:, :, :channels] = current.swapaxes(1, 2)
+    events = np.zeros(steps, np.uint64)
+    for t in range(0, steps, 3):
+        tile.advance(padded[t : t + 3], np.zeros(32, dtype), True, t, events)
+    tile.finish(events)
+    np.testing.assert_array_equal(dense(train, (channels, n)), want)
+    np.testing.assert_array_equal(events, events_of(want).reshape(steps, -1).sum(1))
+    if "v" in state:
+        np.testing.assert_array_equal(tile.v[:, :channels].T, state["v"])
+
+
+@pytest.mark.parametrize("name", ["if", "leaky:zero:first", "signed, memory, dip", "multi-threshold, dip", "settled"])
+@pytest.mark.parametrize("lanes", [32, 64])
+def test_rules_at_other_widths(name: str, lanes: int) -> None:
+    """As a kernel that has more currents in registers calls them."""
+    rng, channels = np.random.default_rng(6), 64
+    theta, v0, dip = (rng.integers(low, 60, channels).astype(np.int32) for low in (20, -30, 0))
+    current = rng.integers(-90, 150, (1, 8, channels)).astype(np.int32)
+    kind = KINDS[name](theta, v0, dip)
+    tile, train = tile_of(kind, channels, 8, 1)
+    other, again = tile_of(kind, channels, 8, 1)
+    events = np.zeros(1, np.uint64)
+    tile.advance(current, np.zeros(channels, np.int32), True, 0, events)
+    rule = other.rule
+
+    @numba.njit
+    def together(current: Array, state: Any, train: Array) -> int:
+        fired = 0
+        for at in range(0, current.size, lanes):
+            fired += rule(load(current, at, lanes), state, at, at % 64, train, at // 16)
+        return fired
+
+    assert together(current, other.state, words(again)) == events[0]
+    np.testing.assert_array_equal(again, train)
+    np.testing.assert_array_equal(other.v, tile.v)
 
 
 def quantized(kind: Signed, *seen: float) -> Network:

@@ -42,6 +42,10 @@ class _Cache(_FunctionCache):  # type: ignore[misc]
             cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
         )
 
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        """What a kernel closes over shows in its name; Numba would pickle it, for a kernel anew in every process."""
+        return signature, codegen.magic_tuple()
+
 
 def compiled(function: Callable[..., Any]) -> Any:
     """`function` compiled on first use for each type of its arguments; without the GIL, as tiles run in threads."""
@@ -49,3 +53,10 @@ def compiled(function: Callable[..., Any]) -> Any:
     with contextlib.suppress(RuntimeError):  # no folder to write to: compile anew in every process
         kernel._cache = _Cache(function)
     return kernel
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """`function` as a part of the kernels that call it: it may take and give vectors, and allocates nothing (so that no
+    references are counted, which costs more than a neuron)."""
+    options: dict[str, Any] = {"forceinline": True, "_nrt": False}
+    return numba.njit(nogil=True, error_model="numpy", **options)(function)

@@ -17,25 +17,28 @@ from typing import Any
 import numpy as np
 
 from snncc.graph import Array
-from snncc.runtime.kernels import compiled
+from snncc.runtime.kernels import compiled, inlined
+from snncc.runtime.kernels.memory import (
+    joined,
+    load_at,
+    load_pieces,
+    part,
+    peek,
+    set_bits,
+    store_pieces,
+)
 from snncc.runtime.kernels.vectors import (
     add,
     choose,
     item,
-    joined,
     load,
-    load_at,
-    load_pieces,
+    load_like,
     multiply,
     ones_in,
-    part,
-    peek,
-    set_bits,
-    shift_left,
+    scale_up,
     shift_right,
     splat,
     store,
-    store_pieces,
     subtract,
     widen,
     zeros,
@@ -65,7 +68,7 @@ def _lister(word: int) -> Any:
         position. Up to 64 entries behind the end are overwritten. Returns the end.
         """
         stride = words * word // 8
-        bits = splat(np.int32(row), load(ids, 0, half))
+        bits = np.int32(row)
         for k in range(len(visit)):
             ptr[first + k] = at
             base = item(place, k) * unit
@@ -75,11 +78,11 @@ def _lister(word: int) -> Any:
                 for w in range(words):
                     mask = peek(line + w * (word // 8), word)
                     found = set_bits(mask)
-                    start = splat(np.int32(base), bits)
-                    store(ids, at, add(shift_left(part(found, 0, half), bits), start))
+                    start = splat(np.int32(base), part(found, 0, half))
+                    store(ids, at, add(scale_up(part(found, 0, half), bits), start))
                     n = ones_in(mask)
                     if second and n > half:
-                        store(ids, at + half, add(shift_left(part(found, second, half), bits), start))
+                        store(ids, at + half, add(scale_up(part(found, second, half), bits), start))
                     at += n
                     base += word << row
         ptr[first + len(visit)] = at
@@ -95,14 +98,14 @@ def _row(lanes: int, packed: bool) -> Any:
 
         def row(weights: Array, address: int) -> Any:
             pairs = load_at(weights, address, lanes // 2)
-            return joined(pairs, shift_right(pairs, splat(np.int16(8), pairs)))
+            return joined(pairs, shift_right(pairs, np.int16(8)))
     else:
 
         def row(weights: Array, address: int) -> Any:
             return load_at(weights, address, lanes)
 
     row.__name__ = row.__qualname__ = f"row_{lanes}{'_packed' * packed}"
-    return compiled(row)
+    return inlined(row)
 
 
 def _total(lanes: int, packed: bool) -> Any:
@@ -114,7 +117,7 @@ def _total(lanes: int, packed: bool) -> Any:
             # low bytes + 256 * high bytes in one half, high bytes in the other, each byte 128 too high; modulo 2^16
             raised = splat(np.int16(128 * n), part(rows, 0, half))
             high = part(rows, half, half)
-            low = subtract(part(rows, 0, half), shift_left(high, splat(np.int16(8), high)))
+            low = subtract(part(rows, 0, half), scale_up(high, np.int16(8)))
             return joined(subtract(low, raised), subtract(high, raised))
     else:
 
@@ -122,7 +125,7 @@ def _total(lanes: int, packed: bool) -> Any:
             return rows
 
     total.__name__ = total.__qualname__ = f"total_{lanes}{'_packed' * packed}"
-    return compiled(total)
+    return inlined(total)
 
 
 @cache

@@ -1,36 +1,49 @@
-"""Integrate and fire, reset by subtraction: neurons/integrate_fire.py for one tile of positions and several steps."""
+"""Integrate and fire: neurons/integrate_fire.py and, with a leak, neurons/leaky.py."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
 from snncc.graph import Array
-from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import add, at_least, load, ones_in, select, store, subtract
+from snncc.neurons.leaky import DIVISOR
+from snncc.runtime.kernels import inlined
+from snncc.runtime.kernels.vectors import (
+    add,
+    at_least,
+    divide,
+    load_like,
+    multiply,
+    ones_in,
+    put,
+    select,
+    splat,
+    store,
+    subtract,
+)
 
 
-@compiled
-def integrate_fire(
-    current: Array, constant: Array, shared: bool, v: Array, theta: Array,
-    planes: Array, t0: int, start: int, events: Array,
-) -> None:  # fmt: skip
-    """current, v: [steps, n, channels], [n, channels] with channels a multiple of 16.
+@inlined
+def integrate_fire(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
+    """state: v, theta. Reset by subtraction."""
+    v, theta = state
+    charge, drop = add(load_like(v, at, drive), drive), load_like(theta, channel, drive)
+    mask = at_least(charge, drop)
+    store(v, at, select(mask, subtract(charge, drop), charge))
+    put(train, to, mask)
+    return ones_in(mask)
 
-    constant, flat [channels] (shared) or [n, channels], is added at every step. planes uint16 [T, 1, positions,
-    channels / 16] gets the spikes of positions start..start + n; events uint64 [T] is counted up.
-    """
-    steps, n, channels = current.shape
-    for s in range(steps):
-        fired = 0
-        for i in range(n):
-            for word in range(channels // 16):
-                c = 16 * word
-                at = i * channels + c
-                charge = add(load(current, s * n * channels + at, 16), load(constant, c if shared else at, 16))
-                charge = add(load(v, at, 16), charge)
-                drop = load(theta, c, 16)
-                mask = at_least(charge, drop)
-                store(v, at, select(mask, subtract(charge, drop), charge))
-                planes[t0 + s, 0, start + i, word] = mask
-                fired += ones_in(mask)
-        events[t0 + s] += np.uint64(fired)
+
+@inlined
+def leaky(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
+    """state: v, theta, multiplier, to_zero, fire_first. The leak is multiplier / DIVISOR, toward zero for int32."""
+    v, theta, multiplier, to_zero, fire_first = state
+    before, drop = load_like(v, at, drive), load_like(theta, channel, drive)
+    charge = before
+    if multiplier != DIVISOR:  # else the product need not fit int32
+        charge = divide(multiply(before, splat(multiplier, drive)), splat(DIVISOR, drive))
+    charge = charge if fire_first else add(charge, drive)
+    mask = at_least(before if fire_first else charge, drop)
+    charge = select(mask, splat(0, drive) if to_zero else subtract(charge, drop), charge)
+    store(v, at, add(charge, drive) if fire_first else charge)
+    put(train, to, mask)
+    return ones_in(mask)

@@ -1,24 +1,21 @@
-"""Readout (neurons/readout.py): V <- base * V + I for one tile of positions and several steps."""
+"""Readout: neurons/readout.py. What waits for the whole window integrates in the same way."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from snncc.graph import Array
-from snncc.runtime.kernels import compiled
+from snncc.runtime.kernels import inlined
+from snncc.runtime.kernels.vectors import add, load_like, multiply, splat, store
 
 
-@compiled
-def integrate(
-    current: Array, constant: Array, shared: bool, v: Array, base: int, history: Array, keep: bool, t0: int, start: int
-) -> None:
-    """Arguments as in integrate_fire.py, v flat; keep: V goes to history [T, positions, channels] at each step.
-
-    Kinds that wait for the whole window integrate in the same way.
-    """
-    steps, n, channels = current.shape
-    for s in range(steps):
-        for i in range(n):
-            for c in range(channels):
-                at = i * channels + c
-                v[at] = base * v[at] + (current[s, i, c] + constant[c if shared else at])
-                if keep:
-                    history[t0 + s, start + i, c] = v[at]
+@inlined
+def integrate(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
+    """state: v, base, history [T, positions, channels] for V after each step, or empty. V <- base * V + I."""
+    v, base, history = state
+    charge = load_like(v, at, drive)
+    charge = add(multiply(charge, splat(base, charge)), drive)
+    store(v, at, charge)
+    if history.size:
+        store(history, 16 * to, charge)
+    return 0

@@ -1,31 +1,54 @@
-"""Settled neurons: neurons/settled.py for one tile of positions, after readout.py has integrated it."""
+"""Settled and radix neurons: neurons/settled.py, after readout.py has integrated them.
+
+The rules, with V as `drive` and v0 as the constant, find the numbers; `send` says them.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from snncc.graph import Array
-from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.multi_threshold import level
+from snncc.runtime.kernels import compiled, inlined
+from snncc.runtime.kernels.multi_threshold import crossed, level, spikes
+from snncc.runtime.kernels.vectors import add, at_least, below, has_bit, load, load_like, select, splat, store, subtract
+
+
+@inlined
+def settle(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
+    """state: numbers, widths (of `level`), least and most number that the steps can say."""
+    numbers, widths, least, most = state
+    store(numbers, at, level(drive, channel, widths, least, most, numbers))
+    return 0
+
+
+@inlined
+def settle_digits(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
+    """`settle` for int32, without dip and sign. state: numbers, theta, how many binary digits the largest number has;
+    numbers may come out larger than that one."""
+    numbers, theta, digits = state
+    limit = load_like(theta, channel, drive)
+    number = splat(0, drive)
+    for k in range(digits - 1, -1, -1):
+        mask, drive = crossed(drive, limit, k)
+        number = select(mask, add(number, splat(1 << k, number)), number)
+    store(numbers, at, number)
+    return 0
 
 
 @compiled
-def settled(
-    v: Array, theta: Array, dip: Array, digits: bool, most: int, planes: Array, start: int, events: Array
-) -> None:
-    """v [n, channels]: v0 and the sum of all currents; most: N, the largest number that T steps can say.
-
-    planes uint16 [T, 1 or 2 signs, positions, channels / 16] gets n spikes at steps 1..n or, for `digits` (radix.py),
-    the T binary digits of n, the most significant first.
-    """
-    n, channels = v.shape
-    steps, signs = planes.shape[:2]
-    least = -most if signs == 2 else 0
-    for i in range(n):
-        for c in range(channels):
-            number = int(min(max(level(np.float64(v[i, c]), np.float64(theta[c]), np.float64(dip[c])), least), most))
-            size, sign, bit = abs(number), int(number < 0), np.uint16(1 << (c % 16))
-            for t in range(steps):
-                if (size >> (steps - 1 - t) & 1) if digits else t < size:
-                    planes[t, sign, start + i, c // 16] |= bit
-                    events[t] += np.uint64(1)
+def send(numbers: Array, digits: bool, train: Array, start: int, events: Array) -> None:
+    """numbers int32 [n, channels]. train uint16 [1, T, 1 or 2 signs, positions, channels / 16] gets n spikes at steps
+    1..n or, for `digits` (radix.py), the T last binary digits of n, the most significant first."""
+    steps, planes, positions, words = train.shape[1:]
+    for t in range(steps):
+        fired = np.int64(0)
+        for word in range(numbers.size // 16):
+            number = load(numbers, 16 * word, 16)
+            zero = splat(0, number)
+            minus = below(number, zero)
+            size = select(minus, subtract(zero, number), number)
+            mask = has_bit(size, min(steps - 1 - t, 31)) if digits else at_least(size, splat(t + 1, size))
+            fired += spikes(mask, minus, train, (t * planes * positions + start) * words + word)
+        events[t] += np.uint64(fired)

@@ -1,7 +1,7 @@
 """LLVM vectors as values inside Numba kernels.
 
 A vector is as many lanes of one type as asked for; LLVM splits it into the machine's registers, so a loop over events
-keeps its sums in registers, which Numba's own arrays and tuples do not. Element types: uint8, int16, int32, float32.
+keeps its sums in registers, which Numba's own arrays and tuples do not. Elements: see _ELEMENTS.
 Every function takes flat element indices into C-contiguous arrays and checks nothing.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import extending
-from numba.core import cgutils, types
+from numba.core import types
 
 intrinsic: Any = extending.intrinsic  # what it makes can only be called in kernels
 _ELEMENTS: Any = {
@@ -19,6 +19,7 @@ _ELEMENTS: Any = {
     types.int16: ir.IntType(16),
     types.int32: ir.IntType(32),
     types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
 }
 _Type: Any = types.Type
 _Primitive: Any = extending.models.PrimitiveModel
@@ -37,7 +38,7 @@ class Vector(_Type):  # type: ignore[misc]
 
     @property
     def is_float(self) -> bool:
-        return bool(self.dtype == types.float32)
+        return self.dtype in (types.float32, types.float64)
 
 
 @extending.register_model(Vector)
@@ -46,12 +47,12 @@ class _VectorModel(_Primitive):  # type: ignore[misc]
         super().__init__(manager, kind, kind.llvm)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, target: Any) -> Any:
+def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, target: Any) -> Any:
     data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), target.aspointer())
 
 
-def _align(kind: Any) -> int:
+def align(kind: Any) -> int:
     return int(kind.dtype.bitwidth) // 8
 
 
@@ -68,7 +69,7 @@ def load(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
     kind = Vector(array.dtype, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_pointer(context, builder, array, args[0], args[1], kind.llvm), align=_align(array))
+        return builder.load(pointer(context, builder, array, args[0], args[1], kind.llvm), align=align(array))
 
     return kind(array, types.intp, lanes), generate
 
@@ -87,8 +88,8 @@ def item(typing: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        target = _pointer(context, builder, array, args[0], args[1], vector.llvm)
-        builder.store(args[2], target, align=_align(array))
+        target = pointer(context, builder, array, args[0], args[1], vector.llvm)
+        builder.store(args[2], target, align=align(array))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
@@ -119,7 +120,7 @@ def widen(typing: Any, a: Any) -> Any:
     return wide(a), lambda context, builder, signature, args: builder.sext(args[0], wide.llvm)
 
 
-_MASKS: Any = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
+MASKS: Any = {8: types.uint8, 16: types.uint16, 32: types.uint32, 64: types.uint64}
 
 
 def _compare(a: Any, sign: str) -> Any:
@@ -127,7 +128,7 @@ def _compare(a: Any, sign: str) -> Any:
         compare: Any = builder.fcmp_ordered if a.is_float else builder.icmp_signed
         return builder.bitcast(compare(sign, *args), ir.IntType(a.lanes))
 
-    return _MASKS[a.lanes](a, a), generate
+    return MASKS[a.lanes](a, a), generate
 
 
 @intrinsic
@@ -150,7 +151,7 @@ def select(typing: Any, mask: Any, a: Any, b: Any) -> Any:
         bits = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), a.lanes))
         return builder.select(bits, args[1], args[2])
 
-    return a(_MASKS[a.lanes], a, a), generate
+    return a(MASKS[a.lanes], a, a), generate
 
 
 @intrinsic
@@ -159,18 +160,17 @@ def choose(typing: Any, condition: Any, a: Any, b: Any) -> Any:
     return types.intp(types.boolean, types.intp, types.intp), lambda context, builder, signature, v: builder.select(*v)
 
 
+def _spread(builder: Any, scalar: Any, like: Any) -> Any:
+    undefined = ir.Constant(like.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), None))
+
+
 @intrinsic
 def splat(typing: Any, scalar: Any, like: Any) -> Any:
     """The scalar in every lane of a vector like `like`."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(like.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), [0] * like.lanes)
-        )
-
-    return like(like.dtype, like), generate
+    return like(like.dtype, like), lambda context, builder, signature, args: _spread(builder, args[0], like)
 
 
 @intrinsic
@@ -189,117 +189,103 @@ def _as_int64(builder: Any, value: Any) -> Any:
     return value if value.type.width == 64 else builder.zext(value, ir.IntType(64))
 
 
-@intrinsic(prefer_literal=True)
-def part(typing: Any, vector: Any, start: Any, lanes: Any) -> Any:
-    """`lanes` lanes of a vector, from lane `start`."""
-    kind, first = Vector(vector.dtype, lanes.literal_value), start.literal_value
+@intrinsic
+def load_like(typing: Any, array: Any, index: Any, like: Any) -> Any:
+    """As many elements of `array` from flat `index` as the vector `like` has."""
+    kind = Vector(array.dtype, like.lanes)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _shuffled(builder, args[0], args[0], range(first, first + kind.lanes))
+        return builder.load(pointer(context, builder, array, args[0], args[1], kind.llvm), align=align(array))
 
-    return kind(vector, start, lanes), generate
+    return kind(array, types.intp, like), generate
 
 
 @intrinsic
-def joined(typing: Any, a: Any, b: Any) -> Any:
-    """The lanes of a, then those of b (as many)."""
-    kind = Vector(a.dtype, 2 * a.lanes)
-    return kind(a, a), lambda context, builder, signature, v: _shuffled(builder, *v, range(kind.lanes))
-
-
-def _shuffled(builder: Any, a: Any, b: Any, order: Any) -> Any:
-    lanes = list(order)
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
-
-
-@intrinsic
-def shift_left(typing: Any, a: Any, b: Any) -> Any:
-    return a(a, a), lambda context, builder, signature, v: builder.shl(*v)
-
-
-@intrinsic
-def shift_right(typing: Any, a: Any, b: Any) -> Any:
-    """Zeros come in."""
-    return a(a, a), lambda context, builder, signature, v: builder.lshr(*v)
-
-
-# -- raw memory: addresses, which the caller has proved to lie inside an array ------------------------------------------
-
-
-@intrinsic(prefer_literal=True)
-def peek(typing: Any, address: Any, bits: Any) -> Any:
-    """An unsigned integer of `bits` bits."""
-    kind = ir.IntType(bits.literal_value)
+def put(typing: Any, words: Any, index: Any, mask: Any) -> Any:
+    """Stores a mask in uint16 words from flat `index`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[0], kind.as_pointer()), align=1)
-
-    return _MASKS[bits.literal_value](types.intp, bits), generate
-
-
-@intrinsic(prefer_literal=True)
-def load_at(typing: Any, like: Any, address: Any, lanes: Any) -> Any:
-    """`lanes` elements of the type of the array `like`."""
-    kind = Vector(like.dtype, lanes.literal_value)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[1], kind.llvm.as_pointer()), align=_align(like))
-
-    return kind(like, types.intp, lanes), generate
-
-
-@intrinsic
-def set_bits(typing: Any, mask: Any) -> Any:
-    """int32 lanes, as many as the mask has bits: the places of its set bits in order, then zeros."""
-    bits = mask.bitwidth
-    # in bytes where the machine can (VBMI2): one instruction for up to 64
-    element = ir.IntType(32 if bits == 16 else 8)
-    kind, narrow = Vector(types.int32, bits), ir.VectorType(element, bits)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        flags = ir.VectorType(ir.IntType(1), bits)
-        name = f"llvm.experimental.vector.compress.v{bits}i{element.width}"
-        compress = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(narrow, [narrow, flags, narrow]), name
-        )
-        numbers = ir.Constant(narrow, list(range(bits)))
-        found = builder.call(compress, [numbers, builder.bitcast(args[0], flags), ir.Constant(narrow, None)])
-        return found if bits == 16 else builder.zext(found, kind.llvm)
-
-    return kind(mask), generate
-
-
-@intrinsic(prefer_literal=True)
-def store_pieces(typing: Any, array: Any, index: Any, vector: Any, pieces: Any, stride: Any) -> Any:
-    """Stores a vector in `pieces` equal parts, `stride` elements apart."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = vector.lanes // pieces.literal_value
-        kind = Vector(vector.dtype, lanes)
-        for k in range(pieces.literal_value):
-            piece = _shuffled(builder, args[2], args[2], range(k * lanes, (k + 1) * lanes))
-            at = builder.add(args[1], builder.mul(args[4], ir.Constant(args[4].type, k)))
-            builder.store(piece, _pointer(context, builder, array, args[0], at, kind.llvm), align=_align(array))
+        target = pointer(context, builder, words, args[0], args[1], args[2].type)
+        builder.store(args[2], target, align=align(words))
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, vector, pieces, types.intp), generate
+    return types.void(words, types.intp, mask), generate
 
 
-@intrinsic(prefer_literal=True)
-def load_pieces(typing: Any, array: Any, index: Any, like: Any, pieces: Any, stride: Any) -> Any:
-    """What `store_pieces` stored, as a vector like `like`."""
+@intrinsic
+def divide(typing: Any, a: Any, b: Any) -> Any:
+    """Integers toward zero; vectors only by powers of 2 that are known when compiled, else one lane after the other."""
+    return a(a, a), lambda context, builder, signature, v: (builder.fdiv if a.is_float else builder.sdiv)(*v)
+
+
+@intrinsic
+def floor(typing: Any, a: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        name = f"llvm.floor.v{a.lanes}f{a.dtype.bitwidth}"
+        return builder.call(builder.module.declare_intrinsic(name, (), ir.FunctionType(a.llvm, [a.llvm])), args)
+
+    return a(a), generate
+
+
+@intrinsic
+def convert(typing: Any, a: Any, like: Any) -> Any:
+    """int32 or float32 lanes as float64, exactly, if `like` is a vector or an array of them; float64 lanes as int32,
+    toward zero."""
+    kind = Vector(like.dtype, a.lanes)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = like.lanes // pieces.literal_value
-        kind = Vector(like.dtype, lanes)
-        found = []
-        for k in range(pieces.literal_value):
-            at = builder.add(args[1], builder.mul(args[4], ir.Constant(args[4].type, k)))
-            pointer = _pointer(context, builder, array, args[0], at, kind.llvm)
-            found.append(builder.load(pointer, align=_align(array)))
-        while len(found) > 1:  # a power of two
-            width = 2 * found[0].type.count
-            found = [_shuffled(builder, a, b, range(width)) for a, b in zip(found[::2], found[1::2], strict=True)]
-        return found[0]
+        make = (builder.fpext if kind.is_float else builder.fptosi) if a.is_float else builder.sitofp
+        return make(args[0], kind.llvm)
 
-    return like(array, types.intp, like, pieces, types.intp), generate
+    return kind(a, like), generate
+
+
+@intrinsic
+def both(typing: Any, a: Any, b: Any) -> Any:
+    """The bits that are in both masks."""
+    return a(a, a), lambda context, builder, signature, args: builder.and_(*args)
+
+
+@intrinsic
+def without(typing: Any, a: Any, b: Any) -> Any:
+    """The bits of mask a that are not in mask b."""
+    return a(a, a), lambda context, builder, signature, args: builder.and_(args[0], builder.not_(args[1]))
+
+
+@intrinsic
+def has_bit(typing: Any, a: Any, k: Any) -> Any:
+    """Bit i is bit k of a_i, integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bit = _spread(builder, builder.shl(ir.Constant(a.llvm.element, 1), args[1]), a)
+        found = builder.icmp_signed("!=", builder.and_(args[0], bit), ir.Constant(a.llvm, None))
+        return builder.bitcast(found, ir.IntType(a.lanes))
+
+    return MASKS[a.lanes](a, a.dtype), generate
+
+
+def _shifted(a: Any, k: Any, shift: str) -> Any:
+    """Integer lanes shifted by the same k."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return getattr(builder, shift)(args[0], _spread(builder, args[1], a))
+
+    return a(a, a.dtype), generate
+
+
+@intrinsic
+def scale_up(typing: Any, a: Any, k: Any) -> Any:
+    """a * 2^k in integers, k from 0 to 31; what does not fit is lost."""
+    return _shifted(a, k, "shl")
+
+
+@intrinsic
+def scale_down(typing: Any, a: Any, k: Any) -> Any:
+    """a / 2^k in integers, rounded down; k from 0 to 31."""
+    return _shifted(a, k, "ashr")
+
+
+@intrinsic
+def shift_right(typing: Any, a: Any, k: Any) -> Any:
+    """Integer lanes shifted by the same k, zeros coming in."""
+    return _shifted(a, k, "lshr")
