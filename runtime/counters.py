@@ -13,17 +13,14 @@ from snncc.runtime.plan import Stage
 
 @dataclass(eq=False)
 class Executed:
-    """Work of one task on one population: events uint64 [T]; rows: projection name -> rows of weights added; pairs:
-    projection name -> uint64 [3, T], whose rows are synops, synops_nonzero, synops_paths."""
+    """Work of one task on one population: events uint64 [T]; rows: projection name -> rows of weights added."""
 
     events: Array
     rows: dict[str, int] = field(default_factory=dict)
-    pairs: dict[str, Array] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, stage: Stage, timesteps: int) -> Executed:
-        links = {link.name: np.zeros((3, timesteps), np.uint64) for link in stage.spiking}
-        return cls(np.zeros(timesteps, np.uint64), dict.fromkeys(links, 0), links)
+        return cls(np.zeros(timesteps, np.uint64), {link.name: 0 for link in stage.spiking})
 
 
 class Tally:
@@ -31,19 +28,26 @@ class Tally:
 
     def __init__(self, timesteps: int):
         self.counts = Counts(timesteps)
+        self._rows: dict[str, int] = {}  # expected rows of weights
 
     def add(self, stage: Stage, done: Executed) -> None:
+        """What a task executed."""
         counts, name = self.counts, stage.population.name
         if stage.population.fires:
             counts.events[name] = counts.events.get(name, np.uint64(0)) + done.events
-        for link, pairs in done.pairs.items():
-            for kind, row in zip((counts.synops, counts.synops_nonzero, counts.synops_paths), pairs, strict=True):
-                kind[link] = kind.get(link, np.uint64(0)) + row
+        for link, rows in done.rows.items():
+            self._rows[link] = self._rows.get(link, 0) - rows
+
+    def add_pairs(self, link: str, steps: slice, found: Array) -> None:
+        """What a census (census.py) found: uint64 [4, steps]."""
+        counts = self.counts
+        for kind, row in zip((counts.synops, counts.synops_nonzero, counts.synops_paths), found, strict=False):
+            kind.setdefault(link, np.zeros(counts.timesteps, np.uint64))[steps] += row
+        self._rows[link] = self._rows.get(link, 0) + int(found[3].sum())
 
     def add_macs(self, link: str, pairs: int) -> None:
         self.counts.macs[link] = self.counts.macs.get(link, 0) + pairs
 
-    def add_pairs(self, link: str, span: slice, found: Array) -> None:
-        counts = self.counts
-        for kind, row in zip((counts.synops, counts.synops_nonzero, counts.synops_paths), found, strict=False):
-            kind[link][span] += row
+    def check(self, link: str) -> None:
+        """What was counted and what was executed must be the same."""
+        assert self._rows[link] == 0, f"{link}: {self._rows[link]} rows of weights were counted but not added"

@@ -70,24 +70,32 @@ class Dynamics:
 
 
 class Tile:
-    """The neurons at positions start..start + n of a population, over all steps."""
+    """The neurons at positions start..start + n of a population, over all steps.
 
-    def __init__(self, dynamics: Dynamics, start: int, n: int):
-        self.dynamics, self.start = dynamics, start
+    Args:
+        constant: part of the current that is the same at every step, flat [n * padded channels], or one for all
+            positions: [padded channels], `stage.together` times.
+        v: memory for the membranes, [n, padded channels].
+    """
+
+    def __init__(self, dynamics: Dynamics, start: int, n: int, constant: Array, shared: bool, v: Array):
+        self.dynamics, self.start, self.constant = dynamics, start, constant
         stage = dynamics.stage
         self.waits = isinstance(stage.population.kind, Settled)
-        self.v = aligned((n, padded(stage.population.channels)), stage.dtype)
-        v0 = stage.parameters.get("v0", self.v[:1])
+        self.v, self.stride = v, 0 if shared else v.shape[1]
+        v0 = stage.parameters.get("v0", np.zeros((1, 1), stage.dtype))
         self.v0 = v0[start : start + n] if len(v0) > 1 else v0
-        if not self.waits:
-            self.v += self.v0
+        v[:] = 0 if self.waits else self.v0
         self.rule, self.state = dynamics.rule(self.v)
 
-    def advance(self, current: Array, constant: Array, shared: bool, t0: int, events: Array) -> None:
-        """Some steps. current [steps, n, channels]; constant, flat [channels] (shared) or [n, channels], is added at
-        each; events uint64 [T] is counted up."""
-        stride = 0 if shared else self.v.shape[1]
-        driver(self.rule)(current, constant, stride, self.state, self.dynamics.words, t0, self.start, events)
+    def neurons(self) -> tuple[Any, ...]:
+        """The arguments of a kernel that lets them respond (kernels/conv.py)."""
+        return self.constant, self.stride, self.state, self.dynamics.words, self.start
+
+    def advance(self, current: Array, t0: int, events: Array) -> None:
+        """Some steps. current [steps, n, channels]; events uint64 [T] is counted up."""
+        constant, stride, state, words, start = self.neurons()
+        driver(self.rule)(current, constant, stride, state, words, t0, start, events)
 
     def finish(self, events: Array) -> None:
         """What is sent after the last step by kinds that wait."""

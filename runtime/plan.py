@@ -82,6 +82,7 @@ class Stage:
     planes: int
     levels: int
     parameters: dict[str, Array]
+    block: tuple[int, int]  # lines and positions along x that its gathers take together
     last_use_of: tuple[str, ...]  # spike trains that nobody reads after this stage
 
     @property
@@ -108,9 +109,11 @@ def make_plan(network: Network) -> tuple[Stage, ...]:
         # of a gate: a maximum of counts that never fall never falls
         planes[population.name] = 1 + int(network.signed(population))
         unused = tuple(name for name, user in last.items() if user == population.name)
-        parameters = _parameters(population, dtype)
+        forms = [gather.form.block for link in links for gather in link.gathers]
+        block = max((by for by, _ in forms), default=1), max((bx for _, bx in forms), default=1)
+        parameters = _parameters(population, dtype, block[1])
         levels = network.levels(population)
-        stages.append(Stage(population, links, dtype, planes[population.name], levels, parameters, unused))
+        stages.append(Stage(population, links, dtype, planes[population.name], levels, parameters, block, unused))
     return tuple(stages)
 
 
@@ -125,16 +128,17 @@ def _dtype(population: Population) -> Any:
     raise PlanError(f"the fast engine has no kernel for {kind.op} neurons", node=population.name)
 
 
-def _parameters(population: Population, dtype: Any) -> dict[str, Array]:
+def _parameters(population: Population, dtype: Any, times: int) -> dict[str, Array]:
+    """Thresholds and dips stand there several times, for the positions that a kernel takes together."""
     kind, channels = population.kind, population.channels
     found: dict[str, Array] = {}
     if isinstance(kind, SPIKING):
         never = np.inf if dtype == np.float32 else np.iinfo(np.int32).max
-        found["theta"] = _channels(kind.theta, channels, dtype, never)
+        found["theta"] = np.tile(_channels(kind.theta, channels, dtype, never), times)
         v0 = kind.v0.reshape(channels, -1)  # [C, 1] or, for a map, [C, positions]
         found["v0"] = aligned((v0.shape[1], padded(channels)), dtype)
         found["v0"][:, :channels] = v0.T
-        found["dip"] = _channels(getattr(kind, "dip", np.zeros(1)), channels, dtype, 0)
+        found["dip"] = np.tile(_channels(getattr(kind, "dip", np.zeros(1)), channels, dtype, 0), times)
     if population.bias is not None:
         found["bias"] = whole(population.bias, dtype, population.name)
     return found

@@ -8,23 +8,26 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime import buffers
+from snncc.runtime.dynamics import Tile
 from snncc.runtime.gather import NONE, Gather
 from snncc.runtime.kernels import grouped
 from snncc.runtime.kernels.conv import gatherer, word_of
 from snncc.runtime.layout import padded, spatial
 from snncc.runtime.plan import Link
 
+_NO_TRAIN = np.zeros((1, 1, 1, 1, 1), np.uint16)
 _LISTED = 128  # positions whose events are listed before weights are added: a chunk of weights serves them all
 
 
 def project(
     link: Link, level: int, planes: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool,
-    scratch: buffers.Scratch,
+    scratch: buffers.Scratch, tile: Tile | None, events: Array,
 ) -> int:  # fmt: skip
     """Adds (first: writes) the current of one level of a link's spikes for lines y0..y1 of plane z and the steps of
     `current` [steps, lines, X, padded channels] from t0. planes [T, signs, positions, bytes] (buffers.py).
 
-    Returns the rows of weights added (for kernels that add rows).
+    With a tile, its neurons respond to the current and `events` is counted up. Returns the rows of weights added (for
+    kernels that add rows).
     """
     _, in_y, in_x = spatial(link.inner)
     assert planes.dtype == np.uint8 and planes.flags.c_contiguous and planes.shape[1] == link.signs
@@ -40,8 +43,10 @@ def project(
             assert y0 % by == 0 and y1 % by == 0
             low = (z * link.out[1] + y0) // by
             span = low, low + (y1 - y0) // by
-            rows += _gather(gather, level, scaled, planes, t0, *span, current, first and k == 0, scratch)
+            here = tile if k == len(link.gathers) - 1 else None
+            rows += _gather(gather, level, scaled, planes, t0, *span, current, first and k == 0, scratch, here, events)
         return rows
+    assert tile is None
     axis_z, axis_y, axis_x = link.axes
     zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
     plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
@@ -63,7 +68,7 @@ def project(
 
 def _gather(
     gather: Gather, level: int, scaled: bool, planes: Array, t0: int, low: int, high: int, current: Array, first: bool,
-    scratch: buffers.Scratch,
+    scratch: buffers.Scratch, tile: Tile | None, events: Array,
 ) -> int:  # fmt: skip
     form, size, channels = gather.form, len(gather.visit), planes.shape[3] * 8
     group = max(1, _LISTED // size)
@@ -71,12 +76,14 @@ def _gather(
     ptr = scratch.array("ptr", (group * (size + 1),), np.int32)
     silence = scratch.array("silence", (size * planes.shape[3],), np.uint8)
     assert 0 <= low <= high < len(gather.slot_start) and not silence.any()
-    kernel = gatherer(form.lanes, *form.block, form.packed, word_of(channels))
+    kernel = gatherer(form.lanes, *form.block, form.packed, word_of(channels), tile.rule if tile else None)
+    neurons = tile.neurons() if tile else (gather.scale, 0, (), _NO_TRAIN, 0)
     return int(
         kernel(
             planes, t0, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
             gather.x_classes, gather.chunks, gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1,
-            gather.weights, gather.scale * gather.scale.dtype.type(1 << level), scaled, current, first, group, ids, ptr, silence,
+            gather.weights, gather.scale * gather.scale.dtype.type(1 << level), scaled, current, first, group, ids, ptr,
+            silence, *neurons, events,
         )
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron,
 from snncc.passes.network.quantize import Quantize
 from snncc.pipeline import Context
 from snncc.runtime import fast
+from snncc.runtime.layout import aligned, padded
 from snncc.runtime.buffers import dense, new_train, words
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels.vectors import load
@@ -114,7 +115,8 @@ def tile_of(kind: Neuron, channels: int, n: int, steps: int) -> tuple[Tile, Arra
     projection = Projection("in", "a", Diagonal(np.ones(channels, np.float32)))
     stage = make_plan(Network({}, (), populations, (projection,), meta={}))[1]
     train = new_train(steps, stage.planes, stage.population, stage.levels)
-    return Tile(Dynamics(stage, train, steps), 0, n), train
+    constant, v = np.zeros(padded(channels), stage.dtype), aligned((n, padded(channels)), stage.dtype)
+    return Tile(Dynamics(stage, train, steps), 0, n, constant, True, v), train
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -138,11 +140,11 @@ def test_any_charge(name: str, large: bool, dtype: Any) -> None:
     if kind.waits:
         want = kind.emit(state, steps)
     tile, train = tile_of(kind, channels, n, steps)
-    padded = np.zeros((steps, n, 32), dtype)
-    padded[:, :, :channels] = current.swapaxes(1, 2)
+    currents = np.zeros((steps, n, 32), dtype)
+    currents[:, :, :channels] = current.swapaxes(1, 2)
     events = np.zeros(steps, np.uint64)
     for t in range(0, steps, 3):
-        tile.advance(padded[t : t + 3], np.zeros(32, dtype), True, t, events)
+        tile.advance(currents[t : t + 3], t, events)
     tile.finish(events)
     np.testing.assert_array_equal(dense(train, (channels, n)), want)
     np.testing.assert_array_equal(events, events_of(want).reshape(steps, -1).sum(1))
@@ -161,7 +163,7 @@ def test_rules_at_other_widths(name: str, lanes: int) -> None:
     tile, train = tile_of(kind, channels, 8, 1)
     other, again = tile_of(kind, channels, 8, 1)
     events = np.zeros(1, np.uint64)
-    tile.advance(current, np.zeros(channels, np.int32), True, 0, events)
+    tile.advance(current, 0, events)
     rule = other.rule
 
     @numba.njit

@@ -6,7 +6,8 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import add, load, peek, select, splat, store
+from snncc.runtime.kernels.memory import peek
+from snncc.runtime.kernels.vectors import add, load, select, splat, store
 
 
 @compiled

@@ -129,22 +129,31 @@ def _total(lanes: int, packed: bool) -> Any:
 
 
 @cache
-def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int) -> Any:
-    """The kernel for a Form and words of `word` channels."""
+def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = None) -> Any:
+    """The kernel for a Form and words of `word` channels.
+
+    With the `rule` of a kind of neuron (kernels/neurons.py) the currents go to the neurons without being stored.
+    """
     list_events, row_at, worth = _lister(word), _row(lanes, packed), _total(lanes, packed)
-    sums = lanes  # packed or not: one lane of int16, int32 or float32 for each
+    fused, two_lines = rule is not None, by == 2
+    piece = lanes // by
+    second = lanes - piece
+    respond = rule if fused else _row(lanes, packed)  # never called
 
     def gather(
         planes: Array, t0: int, low_block: int, high_block: int,
         slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
         visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array, scaled: bool,
         current: Array, first: bool, group: int, ids: Array, ptr: Array, silence: Array,
+        constant: Array, stride: int, state: Any, train: Array, start: int, events: Array,
     ) -> int:  # fmt: skip
-        """Adds (first: writes) one gather's current for lines of blocks low..high, for steps t0...
+        """Adds (first: writes) one gather's current for lines of blocks low..high, for steps t0...; or, with a rule,
+        adds it to what `current` holds (first: to nothing) and lets the neurons respond.
 
         planes uint8 [T, signs, positions, bytes] (buffers.py); ids int32 [group * most events of a line + 64] and ptr
         int32 [group * (X + 1)] are scratch for `group` lines; silence: an input line without events; current int32 |
-        float32 [steps, lines, Xout, channels], channels a multiple of 16. Returns the rows added.
+        float32 [steps, lines, Xout, channels], channels a multiple of 16; constant to events: as in
+        kernels/neurons.py, but what is per channel stands there bx times. Returns the rows added.
         """
         run_start, run_first, run_stop, run_shift = runs
         steps, lines, width, channels = current.shape
@@ -152,6 +161,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int) -> Any:
         line_bytes, words = size * planes.shape[3], planes.shape[3] * 8 // word
         origin, base, silent = planes.ctypes.data, weights.ctypes.data, silence.ctypes.data
         step_bytes = planes.shape[1] * planes.shape[2] * planes.shape[3]
+        to_step, to_words = train.shape[2] * train.shape[3] * train.shape[4], train.shape[4]
         sources = np.empty(np.max(slot_start[1:] - slot_start[:-1]) + 1, np.int64)
         met = 0
         for done in range(0, steps * blocks, group):
@@ -167,21 +177,22 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int) -> Any:
                     sources, slots, words, visit, place, unit[phase[b]], row, ids, at, ptr, g * (size + 1)
                 )
             for chunk in range(chunks):
-                factor = load(scale, chunk * lanes, lanes)
+                factor, channel = load(scale, chunk * lanes, lanes), chunk * lanes
                 for g in range(listed):
                     s, b = (done + g) // blocks, (done + g) % blocks
                     place_bytes = unit[phase[low_block + b]]
                     kernel = base + weight_at[phase[low_block + b]] + chunk * x_classes * place_bytes
-                    target = (s * lines + b * by) * width * channels + chunk * lanes
-                    q = g * (size + 1)
+                    i, q = b * by * width, g * (size + 1)
+                    to = (t0 + s) * to_step + start * to_words + channel // 16
+                    fired = np.int64(0)
                     for x in range(xs):
-                        sum0 = sum1 = sum2 = sum3 = zeros(weights, sums)
-                        events = np.int64(0)
+                        sum0 = sum1 = sum2 = sum3 = zeros(weights, lanes)
+                        n = np.int64(0)
                         for r in range(item(run_start, x), item(run_start, x + 1)):
                             e = np.int64(item(ptr, q + item(run_first, r)))
                             end = np.int64(item(ptr, q + item(run_stop, r)))
                             rows = kernel + item(run_shift, r) * place_bytes
-                            events += end - e
+                            n += end - e
                             while e + 4 <= end:
                                 sum0 = add(sum0, row_at(weights, rows + item(ids, e)))
                                 sum1 = add(sum1, row_at(weights, rows + item(ids, e + 1)))
@@ -192,16 +203,28 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int) -> Any:
                             sum0 = add(sum0, row_at(weights, choose(e < end, rows + item(ids, e), base)))
                             sum1 = add(sum1, row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base)))
                             sum2 = add(sum2, row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base)))
-                        met += events
-                        total = widen(worth(add(add(sum0, sum1), add(sum2, sum3)), events))
+                        met += n
+                        total = widen(worth(add(add(sum0, sum1), add(sum2, sum3)), n))
                         if scaled:
                             total = multiply(total, factor)
+                        target = (s * lines * width + i) * channels + channel
                         if not first:
                             total = add(total, load_pieces(current, target, total, by, width * channels))
-                        store_pieces(current, target, total, by, width * channels)
-                        target += bx * channels
+                        if fused:
+                            now = part(total, 0, piece)
+                            now = add(now, load_like(constant, i * stride + channel, now))
+                            fired += respond(now, state, i * channels + channel, channel, train, to + i * to_words)
+                            if two_lines:
+                                j = i + width
+                                now = part(total, second, piece)
+                                now = add(now, load_like(constant, j * stride + channel, now))
+                                fired += respond(now, state, j * channels + channel, channel, train, to + j * to_words)
+                        else:
+                            store_pieces(current, target, total, by, width * channels)
+                        i += bx
+                    events[t0 + s] += np.uint64(fired)
         return met
 
     name = f"gather_{lanes}_{by}_{bx}_{word}{'_packed' * packed}"
-    gather.__name__ = gather.__qualname__ = name
+    gather.__name__ = gather.__qualname__ = f"{name}_{rule.py_func.__name__}" if fused else name
     return compiled(gather)

@@ -45,7 +45,7 @@ def peek(typing: Any, address: Any, bits: Any) -> Any:
     kind = ir.IntType(bits.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[0], kind.aspointer()), align=1)
+        return builder.load(builder.inttoptr(args[0], kind.as_pointer()), align=1)
 
     return MASKS[bits.literal_value](types.intp, bits), generate
 
@@ -56,7 +56,7 @@ def load_at(typing: Any, like: Any, address: Any, lanes: Any) -> Any:
     kind = Vector(like.dtype, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[1], kind.llvm.aspointer()), align=align(like))
+        return builder.load(builder.inttoptr(args[1], kind.llvm.as_pointer()), align=align(like))
 
     return kind(like, types.intp, lanes), generate
 
@@ -108,8 +108,8 @@ def load_pieces(typing: Any, array: Any, index: Any, like: Any, pieces: Any, str
         found = []
         for k in range(pieces.literal_value):
             at = builder.add(args[1], builder.mul(args[4], ir.Constant(args[4].type, k)))
-            pointer = pointer(context, builder, array, args[0], at, kind.llvm)
-            found.append(builder.load(pointer, align=align(array)))
+            where = pointer(context, builder, array, args[0], at, kind.llvm)
+            found.append(builder.load(where, align=align(array)))
         while len(found) > 1:  # a power of two
             width = 2 * found[0].type.count
             found = [_shuffled(builder, a, b, range(width)) for a, b in zip(found[::2], found[1::2], strict=True)]

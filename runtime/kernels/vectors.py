@@ -49,7 +49,7 @@ class _VectorModel(_Primitive):  # type: ignore[misc]
 
 def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, target: Any) -> Any:
     data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), target.aspointer())
+    return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
 
 
 def align(kind: Any) -> int:
