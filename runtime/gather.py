@@ -30,7 +30,8 @@ class Form:
 
     Args:
         block: output lines and positions along x that share one list.
-        lanes: sums kept in registers: those of all positions of a block for some post channels.
+        lanes: sums kept in registers: those of all positions of a block for some post channels (a chunk of them; all,
+            if a block has several positions along x).
         parts: the taps along z and y are dealt out to so many gathers, so that the weights of each stay in the
             first-level cache.
         packed: weights are bytes, added as pairs.
@@ -270,7 +271,8 @@ class _Spread:
     def of(self, phase_z: int, phase_y: int, a: int, b: int, sign: int) -> Array:
         (tap_z,) = self.z.classes[phase_z][a]
         found = self.weight[tap_z][np.array(self.y.classes[phase_y][b])][:, self.x]  # [by, x, bx, Cin, Cout]
-        found = found.transpose(1, 3, 0, 2, 4).reshape(len(self.x), self.cin, -1, self.form.lanes)
+        found = found.transpose(1, 3, 0, 2, 4).reshape(len(self.x), self.cin, prod(self.form.block), self.chunks, -1)
+        found = found.swapaxes(2, 3).reshape(len(self.x), self.cin, self.chunks, self.form.lanes)
         return -found if sign else found
 
 
@@ -307,7 +309,7 @@ def _part(
     row = stored.itemsize * stored.shape[1]
     ends = np.cumsum([1] + [len(r) for r in rows])
     units = np.array([len(used) * spread.cin * row for used in present.values()], np.int64)
-    by_lane = np.tile(scale.reshape(-1, min(form.lanes, len(scale))), (1, prod(form.block)))
+    by_lane = np.tile(scale.reshape(chunks, -1), (1, prod(form.block)))
     ints = [np.array(v, np.int64) for v in (start, lines, phases)]
     assert len(x.classes) == len(spread.x) and int(place.max()) * int(units.max(initial=0)) < 2**31
     return Gather(

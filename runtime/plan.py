@@ -12,7 +12,7 @@ constant: analog currents in their order, then the bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from typing import Any
@@ -222,29 +222,29 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
     )  # fmt: skip
 
 
-_CACHE = 40 << 10  # bytes of weights that stay in a core's first-level cache of 48 KiB
-
-
 def _gathers(axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array) -> tuple[Gather, ...]:
-    """With sums as narrow as can be proved: only the end of a sum must fit int16, as additions wrap."""
-    if weight.dtype == np.int32:
-        for form in _forms(axes, weight, 2):
-            found = gathers(axes, weight.astype(np.int16), size, signs, scale, form)
-            if np.abs(weight).max(initial=0) < 2**15 and max(g.largest for g in found) < 2**15:
+    """With weights and sums as narrow as can be proved. Only the end of a sum must fit int16, as additions wrap; sums
+    of all taps that might not fit are made of parts that do.
+
+    Weights that are bytes are added as pairs: less memory wins over fewer instructions (docs/kernels.md).
+    """
+    most = int(np.abs(weight).max(initial=0))
+    if weight.dtype == np.int32 and most < 2**15:
+        form = replace(_form(axes, padded(weight.shape[4]), 64), packed=most < 2**7)
+        for parts in range(1, signs * len(axes[0].classes) * len(axes[1].classes) + 1):
+            found = gathers(axes, weight.astype(np.int16), size, signs, scale, replace(form, parts=parts))
+            if max(gather.largest for gather in found) < 2**15:
                 return found
-    return gathers(axes, weight, size, signs, scale, _forms(axes, weight, 4)[0])
+    return gathers(axes, weight, size, signs, scale, _form(axes, padded(weight.shape[4]), 32))
 
 
-def _forms(axes: Axes, weight: Array, itemsize: int) -> list[Form]:
-    cin, cout = (padded(n) for n in weight.shape[3:])
+def _form(axes: Axes, channels: int, lanes: int) -> Form:
+    """Chunks of post channels, and blocks that fill the lanes where their sides divide the output's."""
     _, lines, width = (axis.outputs for axis in axes)
-    slots = len(axes[0].classes) * len(axes[1].classes)
-    if cout == 16 and lines % 2 == 0 and width % 2 == 0:
-        return [Form((2, 2), 64, 1)]
-    if cout == 32 and width % 2 == 0:
-        return [Form((1, 2), 64, 1)]
-    lanes = next(n for n in (64, 32, 16) if cout % n == 0)
-    return [Form((1, 1), lanes, 1), Form((1, 1), lanes, slots)]
+    chunk = next(n for n in (lanes, 32, 16) if channels % n == 0)
+    by = 2 if chunk < lanes and lines % 2 == 0 else 1
+    bx = 2 if chunk * by < lanes and chunk == channels and width % 2 == 0 else 1
+    return Form((by, bx), chunk * by * bx)
 
 
 def _windows(table: Taps, shape3: Shape3, missing: int, multiplicity: Array) -> dict[str, Array]:

@@ -124,5 +124,5 @@ def _prove_gather(gather: Gather, link: Link) -> None:
     ends = gather.weight_at + gather.chunks * gather.x_classes * gather.unit
     assert np.all(ends <= gather.weights.nbytes) and np.all(gather.weight_at > 0)
     lanes = gather.form.lanes
-    assert gather.chunks * lanes == by * bx * padded(link.channels) and (by * bx == 1 or gather.chunks == 1)
+    assert gather.chunks * lanes == by * bx * padded(link.channels) and (bx == 1 or gather.chunks == 1)
     assert gather.scale.shape == (gather.chunks * lanes,) and gather.scale.dtype == link.scale.dtype

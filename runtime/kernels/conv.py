@@ -94,10 +94,11 @@ def _lister(word: int) -> Any:
 
 def _row(lanes: int, packed: bool) -> Any:
     """The row of weights at an address, as lanes that may be added up."""
+    half = lanes // 2
     if packed:
 
         def row(weights: Array, address: int) -> Any:
-            pairs = load_at(weights, address, lanes // 2)
+            pairs = load_at(weights, address, half)
             return joined(pairs, shift_right(pairs, np.int16(8)))
     else:
 
@@ -136,7 +137,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
     """
     list_events, row_at, worth = _lister(word), _row(lanes, packed), _total(lanes, packed)
     fused, two_lines = rule is not None, by == 2
-    piece = lanes // by
+    piece, width_of_chunk = lanes // by, lanes // (by * bx)
     second = lanes - piece
     respond = rule if fused else _row(lanes, packed)  # never called
 
@@ -177,7 +178,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
                     sources, slots, words, visit, place, unit[phase[b]], row, ids, at, ptr, g * (size + 1)
                 )
             for chunk in range(chunks):
-                factor, channel = load(scale, chunk * lanes, lanes), chunk * lanes
+                factor, channel = load(scale, chunk * lanes, lanes), chunk * width_of_chunk
                 for g in range(listed):
                     s, b = (done + g) // blocks, (done + g) % blocks
                     place_bytes = unit[phase[low_block + b]]
