@@ -11,7 +11,7 @@ from snncc.runtime import buffers
 from snncc.runtime.dynamics import Tile
 from snncc.runtime.gather import NONE, Gather
 from snncc.runtime.kernels import grouped
-from snncc.runtime.kernels.conv import gatherer, word_of
+from snncc.runtime.kernels.conv import gatherer
 from snncc.runtime.layout import padded, spatial
 from snncc.runtime.plan import Link
 
@@ -76,7 +76,7 @@ def _gather(
     ptr = scratch.array("ptr", (group * (size + 1),), np.int32)
     silence = scratch.array("silence", (size * planes.shape[3],), np.uint8)
     assert 0 <= low <= high < len(gather.slot_start) and not silence.any()
-    kernel = gatherer(form.lanes, *form.block, form.packed, word_of(channels), tile.rule if tile else None)
+    kernel = gatherer(form.lanes, *form.block, form.packed, channels, tile.rule if tile else None)
     neurons = tile.neurons() if tile else (gather.scale, 0, (), _NO_TRAIN, 0)
     return int(
         kernel(

@@ -47,36 +47,60 @@ from snncc.runtime.kernels.vectors import (
 Arrays = tuple[Array, ...]
 
 
-def word_of(channels: int) -> int:
-    """The widest word that `channels`, a multiple of 16, are made of."""
-    return next(word for word in (64, 32, 16) if channels % word == 0)
+def slots_together(channels: int) -> int:
+    """How many slots the lister takes at once."""
+    return 4 if channels == 16 else 2 if channels == 32 else 1
 
 
-def _lister(word: int) -> Any:
-    """Lists events from words of `word` channels."""
+def _mask(channels: int) -> Any:
+    """The spikes of some slots of 16 or 32 channels, or of a word of one slot, as one mask."""
+
+    def one(sources: Array, j: int, at: int) -> Any:
+        return peek(item(sources, j) + at, 64)
+
+    def two(sources: Array, j: int, at: int) -> Any:
+        return np.uint64(peek(item(sources, j) + at, 32)) | np.uint64(peek(item(sources, j + 1) + at, 32)) << np.uint64(32)
+
+    def four(sources: Array, j: int, at: int) -> Any:
+        low = np.uint32(peek(item(sources, j) + at, 16)) | np.uint32(peek(item(sources, j + 1) + at, 16)) << np.uint32(16)
+        high = np.uint32(peek(item(sources, j + 2) + at, 16)) | np.uint32(peek(item(sources, j + 3) + at, 16)) << np.uint32(16)
+        return np.uint64(low) | np.uint64(high) << np.uint64(32)
+
+    return inlined({64: one, 32: two, 16: four}[channels])
+
+
+@cache
+def _lister(channels: int) -> Any:
+    """Lists events from words of 64 channels: of one slot, of two that have 32, or of four that have 16; or, where
+    slots are no such words, of 16 channels."""
+    word = 64 if channels in (16, 32) or channels % 64 == 0 else 16
+    together = slots_together(channels)
+    taken = word // 8 if together == 1 else 8 // together
     half = min(word, 32)
     second = word - half
+    if word == 64:
+        mask_at = _mask(64 // together)
+    else:
+        mask_at = inlined(lambda sources, j, at: peek(item(sources, j) + at, 16))
 
     def list_events(
-        sources: Array, slots: int, words: int, visit: Array, place: Array, unit: int, row: int,
+        sources: Array, slots: int, stride: int, visit: Array, place: Array, unit: int, row: int,
         ids: Array, at: int, ptr: Array, first: int,
     ) -> int:  # fmt: skip
         """Lists the events of one output line.
 
-        sources int64 [slots]: addresses of input lines, `words` words a position; unit: bytes of a place; row: log2 of
-        the bytes of a row. ids int32 gets the offsets, from `at`; ptr[first + k] is the start of the k-th visited
-        position. Up to 64 entries behind the end are overwritten. Returns the end.
+        sources int64 [slots, rounded up to those taken together]: addresses of input lines, `stride` bytes a position;
+        unit: bytes of a place; row: log2 of the bytes of a row. ids int32 gets the offsets, from `at`; ptr[first + k]
+        is the start of the k-th visited position. Up to 64 entries behind the end are overwritten. Returns the end.
         """
-        stride = words * word // 8
         bits = np.int32(row)
         for k in range(len(visit)):
             ptr[first + k] = at
             base = item(place, k) * unit
             x = item(visit, k) * stride
-            for j in range(slots):
-                line = item(sources, j) + x
-                for w in range(words):
-                    mask = peek(line + w * (word // 8), word)
+            for j in range(0, slots, together):
+                for w in range(0, stride, taken):
+                    mask = mask_at(sources, j, x + w)
                     found = set_bits(mask)
                     start = splat(np.int32(base), part(found, 0, half))
                     store(ids, at, add(scale_up(part(found, 0, half), bits), start))
@@ -88,7 +112,7 @@ def _lister(word: int) -> Any:
         ptr[first + len(visit)] = at
         return at
 
-    list_events.__name__ = list_events.__qualname__ = f"list_events_{word}"
+    list_events.__name__ = list_events.__qualname__ = f"list_events_{word}_{together}"
     return compiled(list_events)
 
 
@@ -130,12 +154,12 @@ def _total(lanes: int, packed: bool) -> Any:
 
 
 @cache
-def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = None) -> Any:
-    """The kernel for a Form and words of `word` channels.
+def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule: Any = None) -> Any:
+    """The kernel for a Form and pre populations of so many channels, padded.
 
     With the `rule` of a kind of neuron (kernels/neurons.py) the currents go to the neurons without being stored.
     """
-    list_events, row_at, worth = _lister(word), _row(lanes, packed), _total(lanes, packed)
+    list_events, row_at, worth = _lister(channels_in), _row(lanes, packed), _total(lanes, packed)
     fused, two_lines = rule is not None, by == 2
     piece, width_of_chunk = lanes // by, lanes // (by * bx)
     second = lanes - piece
@@ -146,7 +170,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
         slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
         visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array, scaled: bool,
         current: Array, first: bool, group: int, ids: Array, ptr: Array, silence: Array,
-        constant: Array, stride: int, state: Any, train: Array, start: int, events: Array,
+        constant: Array, apart: int, state: Any, train: Array, start: int, events: Array,
     ) -> int:  # fmt: skip
         """Adds (first: writes) one gather's current for lines of blocks low..high, for steps t0...; or, with a rule,
         adds it to what `current` holds (first: to nothing) and lets the neurons respond.
@@ -159,11 +183,12 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
         run_start, run_first, run_stop, run_shift = runs
         steps, lines, width, channels = current.shape
         blocks, xs, size = high_block - low_block, len(run_start) - 1, len(visit)
-        line_bytes, words = size * planes.shape[3], planes.shape[3] * 8 // word
+        stride = planes.shape[3]
+        line_bytes = size * stride
         origin, base, silent = planes.ctypes.data, weights.ctypes.data, silence.ctypes.data
         step_bytes = planes.shape[1] * planes.shape[2] * planes.shape[3]
         to_step, to_words = train.shape[2] * train.shape[3] * train.shape[4], train.shape[4]
-        sources = np.empty(np.max(slot_start[1:] - slot_start[:-1]) + 1, np.int64)
+        sources = np.empty(np.max(slot_start[1:] - slot_start[:-1]) + 4, np.int64)
         met = 0
         for done in range(0, steps * blocks, group):
             listed = min(group, steps * blocks - done)
@@ -174,8 +199,9 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
                 for j in range(slots):
                     line = slot_line[slot_start[b] + j]
                     sources[j] = origin + (t0 + s) * step_bytes + line * line_bytes if line >= 0 else silent
+                sources[slots : slots + 3] = silent
                 at = list_events(
-                    sources, slots, words, visit, place, unit[phase[b]], row, ids, at, ptr, g * (size + 1)
+                    sources, slots, stride, visit, place, unit[phase[b]], row, ids, at, ptr, g * (size + 1)
                 )
             for chunk in range(chunks):
                 factor, channel = load(scale, chunk * lanes, lanes), chunk * width_of_chunk
@@ -187,7 +213,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
                     to = (t0 + s) * to_step + start * to_words + channel // 16
                     fired = np.int64(0)
                     for x in range(xs):
-                        sum0 = sum1 = sum2 = sum3 = zeros(weights, lanes)
+                        even = odd = zeros(weights, lanes)
                         n = np.int64(0)
                         for r in range(item(run_start, x), item(run_start, x + 1)):
                             e = np.int64(item(ptr, q + item(run_first, r)))
@@ -195,17 +221,17 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
                             rows = kernel + item(run_shift, r) * place_bytes
                             n += end - e
                             while e + 4 <= end:
-                                sum0 = add(sum0, row_at(weights, rows + item(ids, e)))
-                                sum1 = add(sum1, row_at(weights, rows + item(ids, e + 1)))
-                                sum2 = add(sum2, row_at(weights, rows + item(ids, e + 2)))
-                                sum3 = add(sum3, row_at(weights, rows + item(ids, e + 3)))
+                                even = add(even, row_at(weights, rows + item(ids, e)))
+                                odd = add(odd, row_at(weights, rows + item(ids, e + 1)))
+                                even = add(even, row_at(weights, rows + item(ids, e + 2)))
+                                odd = add(odd, row_at(weights, rows + item(ids, e + 3)))
                                 e += 4
                             # the rest without a branch: what is not there is the row of zeros
-                            sum0 = add(sum0, row_at(weights, choose(e < end, rows + item(ids, e), base)))
-                            sum1 = add(sum1, row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base)))
-                            sum2 = add(sum2, row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base)))
+                            even = add(even, row_at(weights, choose(e < end, rows + item(ids, e), base)))
+                            odd = add(odd, row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base)))
+                            even = add(even, row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base)))
                         met += n
-                        total = widen(worth(add(add(sum0, sum1), add(sum2, sum3)), n))
+                        total = widen(worth(add(even, odd), n))
                         if scaled:
                             total = multiply(total, factor)
                         target = (s * lines * width + i) * channels + channel
@@ -213,12 +239,12 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
                             total = add(total, load_pieces(current, target, total, by, width * channels))
                         if fused:
                             now = part(total, 0, piece)
-                            now = add(now, load_like(constant, i * stride + channel, now))
+                            now = add(now, load_like(constant, i * apart + channel, now))
                             fired += respond(now, state, i * channels + channel, channel, train, to + i * to_words)
                             if two_lines:
                                 j = i + width
                                 now = part(total, second, piece)
-                                now = add(now, load_like(constant, j * stride + channel, now))
+                                now = add(now, load_like(constant, j * apart + channel, now))
                                 fired += respond(now, state, j * channels + channel, channel, train, to + j * to_words)
                         else:
                             store_pieces(current, target, total, by, width * channels)
@@ -226,6 +252,6 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, word: int, rule: Any = 
                     events[t0 + s] += np.uint64(fired)
         return met
 
-    name = f"gather_{lanes}_{by}_{bx}_{word}{'_packed' * packed}"
+    name = f"gather_{lanes}_{by}_{bx}_{_lister(channels_in).py_func.__name__}{'_packed' * packed}"
     gather.__name__ = gather.__qualname__ = f"{name}_{rule.py_func.__name__}" if fused else name
     return compiled(gather)
