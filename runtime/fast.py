@@ -163,6 +163,9 @@ class FastEngine:
             constant = np.tile(constant, stage.block[1])
         dynamics = Dynamics(stage, train, timesteps, history if keep else None)
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads, stage.block[0])
+        stored = not (fused and len(inputs) == len(inputs[0][0].gathers) == 1)
+        if not stored:
+            steps = timesteps
 
         def run_tile(corner: tuple[int, int]) -> Executed:
             z, y0 = corner
@@ -174,11 +177,11 @@ class FastEngine:
             done = Executed.nothing(stage, timesteps)
             for t0 in range(0, timesteps, steps):
                 chunk = min(steps, timesteps - t0)
-                current = self._scratch.array("current", (chunk, y1 - y0, width, channels), stage.dtype)
+                current = self._scratch.array("current", (chunk * n * channels * stored,), stage.dtype)
                 for k, (link, level, planes) in enumerate(inputs):
                     respond = tile if fused and k == len(inputs) - 1 else None
                     done.rows[link.name] += project(
-                        link, level, planes, t0, z, y0, y1, current, k == 0, self._scratch, respond, done.events
+                        link, level, planes, t0, t0 + chunk, z, y0, y1, current, k == 0, self._scratch, respond, done.events
                     )
                 if not fused:
                     if not inputs:

@@ -20,11 +20,11 @@ _LISTED = 128  # positions whose events are listed before weights are added: a c
 
 
 def project(
-    link: Link, level: int, planes: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool,
+    link: Link, level: int, planes: Array, t0: int, t1: int, z: int, y0: int, y1: int, current: Array, first: bool,
     scratch: buffers.Scratch, tile: Tile | None, events: Array,
 ) -> int:  # fmt: skip
-    """Adds (first: writes) the current of one level of a link's spikes for lines y0..y1 of plane z and the steps of
-    `current` [steps, lines, X, padded channels] from t0. planes [T, signs, positions, bytes] (buffers.py).
+    """Adds (first: writes) the current of one level of a link's spikes for lines y0..y1 of plane z and the steps t0..t1
+    to `current`, flat [steps, lines, X, padded channels]. planes [T, signs, positions, bytes] (buffers.py).
 
     With a tile, its neurons respond to the current and `events` is counted up. Returns the rows of weights added (for
     kernels that add rows).
@@ -32,8 +32,10 @@ def project(
     _, in_y, in_x = spatial(link.inner)
     assert planes.dtype == np.uint8 and planes.flags.c_contiguous and planes.shape[1] == link.signs
     assert planes.shape[2:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8)
-    assert current.flags.c_contiguous and current.shape[1:] == (y1 - y0, link.out[2], padded(link.channels))
-    assert current.dtype == link.scale.dtype and 0 <= t0 and t0 + current.shape[0] <= planes.shape[0]
+    shape = (t1 - t0, y1 - y0, link.out[2], padded(link.channels))
+    alone = first and tile is not None and len(link.gathers) == 1  # nothing is stored
+    assert current.flags.c_contiguous and current.ndim == 1 and (alone or current.size == prod(shape))
+    assert current.dtype == link.scale.dtype and 0 <= t0 < t1 <= planes.shape[0]
     assert 0 <= z < link.out[0] and 0 <= y0 < y1 <= link.out[1]
     scaled = link.scaled or level > 0
     if link.kernel == "gather":
@@ -44,12 +46,13 @@ def project(
             low = (z * link.out[1] + y0) // by
             span = low, low + (y1 - y0) // by
             here = tile if k == len(link.gathers) - 1 else None
-            rows += _gather(gather, level, scaled, planes, t0, *span, current, first and k == 0, scratch, here, events)
+            rows += _gather(gather, level, scaled, planes, t0, *span, current, shape, first and k == 0, scratch, here, events)
         return rows
     assert tile is None
     axis_z, axis_y, axis_x = link.axes
     zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
     plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
+    current = current.reshape(shape)
     tables, common = link.tables, (t0, z, y0, y1, in_y, in_x)
     scale = link.scale * link.scale.dtype.type(1 << level)
     counts = np.zeros((3, planes.shape[0]), np.uint64)
@@ -67,8 +70,8 @@ def project(
 
 
 def _gather(
-    gather: Gather, level: int, scaled: bool, planes: Array, t0: int, low: int, high: int, current: Array, first: bool,
-    scratch: buffers.Scratch, tile: Tile | None, events: Array,
+    gather: Gather, level: int, scaled: bool, planes: Array, t0: int, low: int, high: int, current: Array,
+    shape: tuple[int, int, int, int], first: bool, scratch: buffers.Scratch, tile: Tile | None, events: Array,
 ) -> int:  # fmt: skip
     form, size, channels = gather.form, len(gather.visit), planes.shape[3] * 8
     group = max(1, _LISTED // size)
@@ -82,7 +85,8 @@ def _gather(
         kernel(
             planes, t0, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
             gather.x_classes, gather.chunks, gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1,
-            gather.weights, gather.scale * gather.scale.dtype.type(1 << level), scaled, current, first, group, ids, ptr,
+            gather.weights, gather.scale * gather.scale.dtype.type(1 << level), scaled, current, shape,
+            first, group, ids, ptr,
             silence, *neurons, events,
         )
     )  # fmt: skip

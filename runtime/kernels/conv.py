@@ -169,7 +169,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
         planes: Array, t0: int, low_block: int, high_block: int,
         slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
         visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array, scaled: bool,
-        current: Array, first: bool, group: int, ids: Array, ptr: Array, silence: Array,
+        current: Array, shape: tuple[int, int, int, int], first: bool, group: int, ids: Array, ptr: Array, silence: Array,
         constant: Array, apart: int, state: Any, train: Array, start: int, events: Array,
     ) -> int:  # fmt: skip
         """Adds (first: writes) one gather's current for lines of blocks low..high, for steps t0...; or, with a rule,
@@ -177,11 +177,11 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
 
         planes uint8 [T, signs, positions, bytes] (buffers.py); ids int32 [group * most events of a line + 64] and ptr
         int32 [group * (X + 1)] are scratch for `group` lines; silence: an input line without events; current int32 |
-        float32 [steps, lines, Xout, channels], channels a multiple of 16; constant to events: as in
+        float32, flat, of `shape` [steps, lines, Xout, channels], channels a multiple of 16; constant to events: as in
         kernels/neurons.py, but what is per channel stands there bx times. Returns the rows added.
         """
         run_start, run_first, run_stop, run_shift = runs
-        steps, lines, width, channels = current.shape
+        steps, lines, width, channels = shape
         blocks, xs, size = high_block - low_block, len(run_start) - 1, len(visit)
         stride = planes.shape[3]
         line_bytes = size * stride
