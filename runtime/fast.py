@@ -154,7 +154,7 @@ class FastEngine:
         assert constant.shape[-1] == channels and (shared or len(constant) == positions)
         assert constant.dtype == stage.dtype and constant.flags.c_contiguous and train.flags.c_contiguous
 
-        dynamics = Dynamics(stage, train, timesteps, history if keep else None)
+        dynamics = Dynamics(stage, train, timesteps, self._scratch, history)
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads)
 
         def run_tile(corner: tuple[int, int]) -> Executed:

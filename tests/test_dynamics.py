@@ -18,7 +18,7 @@ from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron,
 from snncc.passes.network.quantize import Quantize
 from snncc.pipeline import Context
 from snncc.runtime import fast
-from snncc.runtime.buffers import dense, new_train, words
+from snncc.runtime.buffers import Scratch, dense, new_train, words
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels.vectors import load
 from snncc.runtime.plan import make_plan
@@ -114,7 +114,8 @@ def tile_of(kind: Neuron, channels: int, n: int, steps: int) -> tuple[Tile, Arra
     projection = Projection("in", "a", Diagonal(np.ones(channels, np.float32)))
     stage = make_plan(Network({}, (), populations, (projection,), meta={}))[1]
     train = new_train(steps, stage.planes, stage.population, stage.levels)
-    return Tile(Dynamics(stage, train, steps), 0, n), train
+    dynamics = Dynamics(stage, train, steps, Scratch(), np.zeros((0, n, 32), stage.dtype))
+    return Tile(dynamics, 0, n), train
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -128,8 +129,8 @@ def test_any_charge(name: str, large: bool, dtype: Any) -> None:
     theta: Array = rng.integers(1, width, channels).astype(dtype)
     dip: Array = rng.integers(0, width, channels).astype(dtype)
     v0: Array = rng.integers(-width, width, (channels, n)).astype(dtype)
-    current: Array = rng.integers(-top, top, (steps, channels, n)) if large else rng.integers(-30, 40, (steps, channels, n))
-    current = current.astype(dtype)
+    low, high = (-top, top) if large else (-30, 40)
+    current: Array = rng.integers(low, high, (steps, channels, n)).astype(dtype)
     if dtype == np.float32:
         theta, dip, current = theta / np.float32(3), dip / np.float32(7), current * np.float32(0.1)
     kind: Neuron = KINDS[name](theta, v0, dip)
