@@ -20,7 +20,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import add, load
+from snncc.runtime.kernels.vectors import load
 
 
 @cache
@@ -43,7 +43,7 @@ def driver(rule: Any) -> Any:
                 to = ((t0 + s) * planes * positions + start + i) * words
                 for c in range(0, channels, 16):
                     at = i * channels + c
-                    now = add(load(current, s * n * channels + at, 16), load(constant, i * stride + c, 16))
+                    now = load(current, s * n * channels + at, 16) + load(constant, i * stride + c, 16)
                     fired += rule(now, state, at, c, train, to + c // 16)
             events[t0 + s] += np.uint64(fired)
 
