@@ -124,8 +124,8 @@ def tile_of(kind: Neuron, channels: int, n: int, steps: int) -> tuple[Tile, Arra
 def test_any_charge(name: str, large: bool, dtype: Any) -> None:
     """Charges up to what int32 holds, charges that just meet thresholds, and float32 ones that are no whole numbers."""
     rng, channels, n, steps = np.random.default_rng(5), 19, 40, 7
-    top = (2**31 - 2**23) // (2**steps if "radix" in name else steps * 256 if "leaky" in name else steps)
-    width = 2**20 if large else 9
+    top = (2**31 - 2**28) // (2**steps if "radix" in name else steps * 256 if "leaky" in name else steps)
+    width = 9 if not large else 2**15 if "leaky" in name else 2**26
     theta: Array = rng.integers(1, width, channels).astype(dtype)
     dip: Array = rng.integers(0, width, channels).astype(dtype)
     v0: Array = rng.integers(-width, width, (channels, n)).astype(dtype)
