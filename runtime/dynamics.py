@@ -28,12 +28,13 @@ class Dynamics:
 
     Args:
         train: of the whole population (buffers.py); tiles write it.
-        history: [T, positions, channels] for the potentials of a readout after each step, or None.
+        scratch: holds the state of the tile that a thread is at; fresh memory would cost as much as the neurons.
+        history: [T, positions, channels] for the potentials of a readout after each step, or empty.
     """
 
-    def __init__(self, stage: Stage, train: Array, timesteps: int, history: Array | None = None):
+    def __init__(self, stage: Stage, train: Array, timesteps: int, scratch: buffers.Scratch, history: Array):
         self.stage, self.timesteps, self.words = stage, timesteps, buffers.words(train)
-        self.history = np.zeros(0, stage.dtype) if history is None else history
+        self.scratch, self.history = scratch, history
         theta, dip = (stage.parameters.get(name, np.zeros(1)).astype(np.float64) for name in ("theta", "dip"))
         self.dipped = bool(dip.any())
         self.widths = (theta, theta + 2 * dip, dip, self.dipped)
@@ -49,15 +50,21 @@ class Dynamics:
             case MultiThreshold() if self.digital:
                 return cascade, (v, parameters["theta"])
             case MultiThreshold():
-                return multi_threshold, (v, np.zeros(v.shape, np.int32), kind.memory, self.widths)
+                return multi_threshold, (v, self.zeros("net", v.shape, np.int32), kind.memory, self.widths)
             case Signed():
-                net = np.zeros(v.shape if kind.memory or self.dipped else (0, 0), np.int32)
+                net = self.zeros("net", v.shape if kind.memory or self.dipped else (0, 0), np.int32)
                 return signed, (v, net, parameters["theta"], parameters["dip"], self.dipped, kind.memory)
             case IntegrateFire(to_zero=False, fire_first=False) if not isinstance(kind, Leaky):
                 return integrate_fire, (v, parameters["theta"])
         assert isinstance(kind, IntegrateFire)
         multiplier = kind.multiplier if isinstance(kind, Leaky) else DIVISOR
         return leaky, (v, parameters["theta"], multiplier, kind.to_zero, kind.fire_first)
+
+    def zeros(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """State of the current tile."""
+        held = self.scratch.array(name, shape, dtype)
+        held[:] = 0
+        return held
 
     def settling(self, numbers: Array) -> tuple[Any, tuple[Any, ...]]:
         """The same for the numbers int32 [n, padded channels] that neurons which wait are to send."""

@@ -161,7 +161,7 @@ class FastEngine:
         assert constant.dtype == stage.dtype and constant.flags.c_contiguous and train.flags.c_contiguous
         if shared:
             constant = np.tile(constant, stage.block[1])
-        dynamics = Dynamics(stage, train, timesteps, history if keep else None)
+        dynamics = Dynamics(stage, train, timesteps, self._scratch, history)
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads, stage.block[0])
         stored = not (fused and len(inputs) == len(inputs[0][0].gathers) == 1)
         if not stored:

@@ -319,10 +319,9 @@ def _part(
 
 
 def _packed(rows: Array) -> Array:
-    """[rows, lanes] in -127..127 to bytes in int16: low bytes are the first half of the lanes, each 128 too high (but
-    for the row of zeros, which adds nothing)."""
-    half = rows.shape[1] // 2
-    raised = rows.astype(np.int64) + 128
+    """[rows, lanes] in -127..127 to pairs of bytes in int16: the first half of the lanes are the low bytes, 128 too
+    high (but for the row of zeros, which adds nothing)."""
+    low, high = np.split(rows, 2, axis=1)
+    raised = low + 128
     raised[0] = 0
-    return (raised[:, :half] | raised[:, half:] << 8).astype(np.uint16).view(np.int16)
-
+    return np.asarray(raised + 256 * high, np.int16)

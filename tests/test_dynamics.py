@@ -18,10 +18,10 @@ from snncc.neurons import IntegrateFire, Leaky, MaxGate, MultiThreshold, Neuron,
 from snncc.passes.network.quantize import Quantize
 from snncc.pipeline import Context
 from snncc.runtime import fast
-from snncc.runtime.layout import aligned, padded
-from snncc.runtime.buffers import dense, new_train, words
+from snncc.runtime.buffers import Scratch, dense, new_train, words
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels.vectors import load
+from snncc.runtime.layout import aligned, padded
 from snncc.runtime.plan import make_plan
 from snncc.runtime.reference import ReferenceEngine
 from snncc.synapses import Conv, Diagonal, Window
@@ -116,7 +116,8 @@ def tile_of(kind: Neuron, channels: int, n: int, steps: int) -> tuple[Tile, Arra
     stage = make_plan(Network({}, (), populations, (projection,), meta={}))[1]
     train = new_train(steps, stage.planes, stage.population, stage.levels)
     constant, v = np.zeros(padded(channels), stage.dtype), aligned((n, padded(channels)), stage.dtype)
-    return Tile(Dynamics(stage, train, steps), 0, n, constant, True, v), train
+    dynamics = Dynamics(stage, train, steps, Scratch(), np.zeros((0, n, 32), stage.dtype))
+    return Tile(dynamics, 0, n, constant, True, v), train
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -125,13 +126,13 @@ def tile_of(kind: Neuron, channels: int, n: int, steps: int) -> tuple[Tile, Arra
 def test_any_charge(name: str, large: bool, dtype: Any) -> None:
     """Charges up to what int32 holds, charges that just meet thresholds, and float32 ones that are no whole numbers."""
     rng, channels, n, steps = np.random.default_rng(5), 19, 40, 7
-    top = (2**31 - 2**23) // (2**steps if "radix" in name else steps * 256 if "leaky" in name else steps)
-    width = 2**20 if large else 9
+    top = (2**31 - 2**28) // (2**steps if "radix" in name else steps * 256 if "leaky" in name else steps)
+    width = 9 if not large else 2**15 if "leaky" in name else 2**26
     theta: Array = rng.integers(1, width, channels).astype(dtype)
     dip: Array = rng.integers(0, width, channels).astype(dtype)
     v0: Array = rng.integers(-width, width, (channels, n)).astype(dtype)
-    current: Array = rng.integers(-top, top, (steps, channels, n)) if large else rng.integers(-30, 40, (steps, channels, n))
-    current = current.astype(dtype)
+    low, high = (-top, top) if large else (-30, 40)
+    current: Array = rng.integers(low, high, (steps, channels, n)).astype(dtype)
     if dtype == np.float32:
         theta, dip, current = theta / np.float32(3), dip / np.float32(7), current * np.float32(0.1)
     kind: Neuron = KINDS[name](theta, v0, dip)

@@ -7,7 +7,7 @@ import numpy as np
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.memory import peek
-from snncc.runtime.kernels.vectors import add, load, select, splat, store
+from snncc.runtime.kernels.vectors import load, select, store
 
 
 @compiled
@@ -18,8 +18,6 @@ def events_by_class(planes: Array, line_class: Array, x_class: Array, narrow: Ar
     """
     steps, signs, _, width = planes.shape
     line_bytes, classes = len(x_class) * width, narrow.shape[0]
-    one = splat(np.uint8(1), load(narrow, 0, 64))
-    one16 = splat(np.uint8(1), load(narrow, 0, 16))
     filled = np.zeros(classes, np.int64)
     for t in range(steps):
         for sign in range(signs):
@@ -30,11 +28,11 @@ def events_by_class(planes: Array, line_class: Array, x_class: Array, narrow: Ar
                 byte = 0
                 while byte + 8 <= line_bytes:
                     old = load(narrow, at + 8 * byte, 64)
-                    store(narrow, at + 8 * byte, select(peek(address + byte, 64), add(old, one), old))
+                    store(narrow, at + 8 * byte, select(peek(address + byte, 64), old + np.uint8(1), old))
                     byte += 8
                 while byte < line_bytes:  # bytes come in pairs
                     few = load(narrow, at + 8 * byte, 16)
-                    store(narrow, at + 8 * byte, select(peek(address + byte, 16), add(few, one16), few))
+                    store(narrow, at + 8 * byte, select(peek(address + byte, 16), few + np.uint8(1), few))
                     byte += 2
                 filled[k] += 1
                 if filled[k] == 255:

@@ -27,22 +27,7 @@ from snncc.runtime.kernels.memory import (
     set_bits,
     store_pieces,
 )
-from snncc.runtime.kernels.vectors import (
-    add,
-    choose,
-    item,
-    load,
-    load_like,
-    multiply,
-    ones_in,
-    scale_up,
-    shift_right,
-    splat,
-    store,
-    subtract,
-    widen,
-    zeros,
-)
+from snncc.runtime.kernels.vectors import choose, item, load, ones_in, store, widen, zeros
 
 Arrays = tuple[Array, ...]
 
@@ -102,11 +87,10 @@ def _lister(channels: int) -> Any:
                 for w in range(0, stride, taken):
                     mask = mask_at(sources, j, x + w)
                     found = set_bits(mask)
-                    start = splat(np.int32(base), part(found, 0, half))
-                    store(ids, at, add(scale_up(part(found, 0, half), bits), start))
+                    store(ids, at, (part(found, 0, half) << bits) + np.int32(base))
                     n = ones_in(mask)
                     if second and n > half:
-                        store(ids, at + half, add(scale_up(part(found, second, half), bits), start))
+                        store(ids, at + half, (part(found, second, half) << bits) + np.int32(base))
                     at += n
                     base += word << row
         ptr[first + len(visit)] = at
@@ -123,7 +107,7 @@ def _row(lanes: int, packed: bool) -> Any:
 
         def row(weights: Array, address: int) -> Any:
             pairs = load_at(weights, address, half)
-            return joined(pairs, shift_right(pairs, np.int16(8)))
+            return joined(pairs, pairs >> np.int16(8))
     else:
 
         def row(weights: Array, address: int) -> Any:
@@ -139,11 +123,9 @@ def _total(lanes: int, packed: bool) -> Any:
     if packed:
 
         def total(rows: Any, n: int) -> Any:
-            # low bytes + 256 * high bytes in one half, high bytes in the other, each byte 128 too high; modulo 2^16
-            raised = splat(np.int16(128 * n), part(rows, 0, half))
+            # one half: low bytes, each 128 too high, + 256 * high bytes; the other: high bytes; all modulo 2^16
             high = part(rows, half, half)
-            low = subtract(part(rows, 0, half), scale_up(high, np.int16(8)))
-            return joined(subtract(low, raised), subtract(high, raised))
+            return joined(part(rows, 0, half) - (high << np.int16(8)) - np.int16(128 * n), high)
     else:
 
         def total(rows: Any, n: int) -> Any:
@@ -221,30 +203,30 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
                             rows = kernel + item(run_shift, r) * place_bytes
                             n += end - e
                             while e + 4 <= end:
-                                even = add(even, row_at(weights, rows + item(ids, e)))
-                                odd = add(odd, row_at(weights, rows + item(ids, e + 1)))
-                                even = add(even, row_at(weights, rows + item(ids, e + 2)))
-                                odd = add(odd, row_at(weights, rows + item(ids, e + 3)))
+                                even = even + row_at(weights, rows + item(ids, e))
+                                odd = odd + row_at(weights, rows + item(ids, e + 1))
+                                even = even + row_at(weights, rows + item(ids, e + 2))
+                                odd = odd + row_at(weights, rows + item(ids, e + 3))
                                 e += 4
                             # the rest without a branch: what is not there is the row of zeros
-                            even = add(even, row_at(weights, choose(e < end, rows + item(ids, e), base)))
-                            odd = add(odd, row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base)))
-                            even = add(even, row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base)))
+                            even = even + row_at(weights, choose(e < end, rows + item(ids, e), base))
+                            odd = odd + row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base))
+                            even = even + row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base))
                         met += n
-                        total = widen(worth(add(even, odd), n))
+                        total = widen(worth(even + odd, n))
                         if scaled:
-                            total = multiply(total, factor)
+                            total = total * factor
                         target = (s * lines * width + i) * channels + channel
                         if not first:
-                            total = add(total, load_pieces(current, target, total, by, width * channels))
+                            total = total + load_pieces(current, target, total, by, width * channels)
                         if fused:
                             now = part(total, 0, piece)
-                            now = add(now, load_like(constant, i * apart + channel, now))
+                            now = now + load(constant, i * apart + channel, now)
                             fired += respond(now, state, i * channels + channel, channel, train, to + i * to_words)
                             if two_lines:
                                 j = i + width
                                 now = part(total, second, piece)
-                                now = add(now, load_like(constant, j * apart + channel, now))
+                                now = now + load(constant, j * apart + channel, now)
                                 fired += respond(now, state, j * channels + channel, channel, train, to + j * to_words)
                         else:
                             store_pieces(current, target, total, by, width * channels)

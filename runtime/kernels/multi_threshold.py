@@ -6,26 +6,7 @@ from typing import Any
 
 from snncc.graph import Array
 from snncc.runtime.kernels import inlined
-from snncc.runtime.kernels.vectors import (
-    add,
-    at_least,
-    below,
-    both,
-    convert,
-    divide,
-    floor,
-    has_bit,
-    load_like,
-    ones_in,
-    put,
-    scale_down,
-    scale_up,
-    select,
-    splat,
-    store,
-    subtract,
-    without,
-)
+from snncc.runtime.kernels.vectors import cast, divide, floor, load, ones_in, put, select, share, splat, store, without
 
 FAR = 1 << 30  # a level that no sum of spikes comes near
 
@@ -38,15 +19,15 @@ def level(total: Any, channel: int, widths: Any, least: int, most: int, whole: A
     lanes take about as long as one scalar division.
     """
     above, beneath, dip, dipped = widths
-    width = load_like(above, channel, total)
-    charge = convert(total, width)
+    width = load(above, channel, total)
+    charge = cast(total, width)
     if dipped:
-        negative = below(charge, splat(0, charge))
-        width = select(negative, load_like(beneath, channel, total), width)
-        charge = select(negative, add(charge, load_like(dip, channel, total)), charge)
+        negative = charge < 0
+        width = select(negative, load(beneath, channel, total), width)
+        charge = select(negative, charge + load(dip, channel, total), charge)
     number, low, high = floor(divide(charge, width)), splat(least, width), splat(most, width)
-    number = select(below(number, low), low, number)
-    return convert(select(below(high, number), high, number), whole)
+    number = select(number < low, low, number)
+    return cast(select(high < number, high, number), whole)
 
 
 @inlined
@@ -55,17 +36,17 @@ def multi_threshold(drive: Any, state: Any, at: int, channel: int, train: Array,
     spike's size goes to level k of the train."""
     v, net, memory, widths = state
     levels, signs = train.shape[0], train.shape[2]
-    total, sent = add(load_like(v, at, drive), drive), load_like(net, at, drive)
-    spike = subtract(level(total, channel, widths, 0 if memory else -FAR, FAR, net), sent)
+    total, sent = load(v, at, drive) + drive, load(net, at, drive)
+    spike = level(total, channel, widths, 0 if memory else -FAR, FAR, net) - sent
     zero, most = splat(0, sent), splat((1 << levels) - 1, sent)
-    minus = below(spike, zero)
-    size = select(minus, subtract(zero, spike) if signs == 2 else zero, spike)
-    size = select(below(size, most), size, most)
+    minus = spike < zero
+    size = select(minus, zero - spike if signs == 2 else zero, spike)
+    size = select(size < most, size, most)
     store(v, at, total)
-    store(net, at, select(minus, subtract(sent, size), add(sent, size)))
+    store(net, at, select(minus, sent - size, sent + size))
     fired = 0
     for k in range(levels):
-        fired += spikes(has_bit(size, k), minus, train, to + k * apart(train))
+        fired += spikes(share(size, splat(1 << k, size)), minus, train, to + k * apart(train))
     return fired
 
 
@@ -75,8 +56,9 @@ def spikes(mask: Any, minus: Any, train: Array, to: int) -> Any:
     if train.shape[2] == 1:
         put(train, to, mask)
     else:
-        put(train, to, without(mask, minus))
-        put(train, to + train.shape[3] * train.shape[4], both(mask, minus))
+        plus = without(mask, minus)
+        put(train, to, plus)
+        put(train, to + train.shape[3] * train.shape[4], without(mask, plus))
     return ones_in(mask)
 
 
@@ -91,10 +73,9 @@ def cascade(drive: Any, state: Any, at: int, channel: int, train: Array, to: int
     """`multi_threshold` for int32, without dip and sign. state: v, theta; v is what the spikes so far left of the
     charge."""
     v, theta = state
-    levels = train.shape[0]
-    charge, limit = add(load_like(v, at, drive), drive), load_like(theta, channel, drive)
+    charge, limit = load(v, at, drive) + drive, load(theta, channel, drive)
     fired = 0
-    for k in range(levels - 1, -1, -1):
+    for k in range(train.shape[0] - 1, -1, -1):
         mask, charge = crossed(charge, limit, k)
         put(train, to + k * apart(train), mask)
         fired += ones_in(mask)
@@ -105,5 +86,5 @@ def cascade(drive: Any, state: Any, at: int, channel: int, train: Array, to: int
 @inlined
 def crossed(charge: Any, limit: Any, k: int) -> Any:
     """Where an int32 charge is at least limit * 2^k, which need not fit int32, and what is left without that."""
-    mask = at_least(scale_down(charge, k), limit)
-    return mask, select(mask, subtract(charge, scale_up(limit, k)), charge)
+    mask = charge >> k >= limit
+    return mask, select(mask, charge - (limit << k), charge)

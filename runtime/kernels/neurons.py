@@ -20,7 +20,9 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import add, load
+from snncc.runtime.kernels.vectors import load
+
+TOGETHER = 64  # positions
 
 
 @cache
@@ -37,15 +39,16 @@ def driver(rule: Any) -> Any:
         """
         steps, n, channels = current.shape
         planes, positions, words = train.shape[2:]
-        for s in range(steps):
-            fired = np.int64(0)
-            for i in range(n):
-                to = ((t0 + s) * planes * positions + start + i) * words
-                for c in range(0, channels, 16):
-                    at = i * channels + c
-                    now = add(load(current, s * n * channels + at, 16), load(constant, i * stride + c, 16))
-                    fired += rule(now, state, at, c, train, to + c // 16)
-            events[t0 + s] += np.uint64(fired)
+        for first in range(0, n, TOGETHER):  # whose state stays in the first-level cache over the steps
+            for s in range(steps):
+                fired = np.int64(0)
+                for i in range(first, min(first + TOGETHER, n)):
+                    to = ((t0 + s) * planes * positions + start + i) * words
+                    for c in range(0, channels, 16):
+                        at = i * channels + c
+                        now = load(current, s * n * channels + at, 16) + load(constant, i * stride + c, 16)
+                        fired += rule(now, state, at, c, train, to + c // 16)
+                events[t0 + s] += np.uint64(fired)
 
     drive.__name__ = drive.__qualname__ = f"drive_{rule.py_func.__name__}"
     return compiled(drive)

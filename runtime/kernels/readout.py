@@ -6,15 +6,15 @@ from typing import Any
 
 from snncc.graph import Array
 from snncc.runtime.kernels import inlined
-from snncc.runtime.kernels.vectors import add, load_like, multiply, splat, store
+from snncc.runtime.kernels.vectors import load, store
 
 
 @inlined
 def integrate(drive: Any, state: Any, at: int, channel: int, train: Array, to: int) -> Any:
-    """state: v, base, history [T, positions, channels] for V after each step, or empty. V <- base * V + I."""
+    """state: v, base (1 or 2), history [T, positions, channels] for V after each step, or empty. V <- base * V + I."""
     v, base, history = state
-    charge = load_like(v, at, drive)
-    charge = add(multiply(charge, splat(base, charge)), drive)
+    charge = load(v, at, drive)
+    charge = (charge + charge if base == 2 else charge) + drive
     store(v, at, charge)
     if history.size:
         store(history, 16 * to, charge)

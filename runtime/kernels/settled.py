@@ -12,7 +12,7 @@ import numpy as np
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled, inlined
 from snncc.runtime.kernels.multi_threshold import crossed, level, spikes
-from snncc.runtime.kernels.vectors import add, at_least, below, has_bit, load, load_like, select, splat, store, subtract
+from snncc.runtime.kernels.vectors import load, select, share, splat, store
 
 
 @inlined
@@ -28,11 +28,11 @@ def settle_digits(drive: Any, state: Any, at: int, channel: int, train: Array, t
     """`settle` for int32, without dip and sign. state: numbers, theta, how many binary digits the largest number has;
     numbers may come out larger than that one."""
     numbers, theta, digits = state
-    limit = load_like(theta, channel, drive)
+    limit = load(theta, channel, drive)
     number = splat(0, drive)
     for k in range(digits - 1, -1, -1):
         mask, drive = crossed(drive, limit, k)
-        number = select(mask, add(number, splat(1 << k, number)), number)
+        number = select(mask, number + (1 << k), number)
     store(numbers, at, number)
     return 0
 
@@ -46,9 +46,8 @@ def send(numbers: Array, digits: bool, train: Array, start: int, events: Array) 
         fired = np.int64(0)
         for word in range(numbers.size // 16):
             number = load(numbers, 16 * word, 16)
-            zero = splat(0, number)
-            minus = below(number, zero)
-            size = select(minus, subtract(zero, number), number)
-            mask = has_bit(size, min(steps - 1 - t, 31)) if digits else at_least(size, splat(t + 1, size))
+            minus = number < 0
+            size = select(minus, splat(0, number) - number, number)
+            mask = share(size, splat(1 << min(steps - 1 - t, 31), size)) if digits else size >= t + 1
             fired += spikes(mask, minus, train, (t * planes * positions + start) * words + word)
         events[t] += np.uint64(fired)

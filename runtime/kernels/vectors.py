@@ -7,6 +7,7 @@ Every function takes flat element indices into C-contiguous arrays and checks no
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from llvmlite import ir
@@ -65,8 +66,8 @@ def zeros(typing: Any, like: Any, lanes: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def load(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    """`lanes` elements of `array` from flat `index`."""
-    kind = Vector(array.dtype, lanes.literal_value)
+    """`lanes` elements of `array` from flat `index`; lanes: their number, or a vector that has as many."""
+    kind = Vector(array.dtype, lanes.lanes if isinstance(lanes, Vector) else lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(pointer(context, builder, array, args[0], args[1], kind.llvm), align=align(array))
@@ -160,17 +161,18 @@ def choose(typing: Any, condition: Any, a: Any, b: Any) -> Any:
     return types.intp(types.boolean, types.intp, types.intp), lambda context, builder, signature, v: builder.select(*v)
 
 
-def _spread(builder: Any, scalar: Any, like: Any) -> Any:
-    undefined = ir.Constant(like.llvm, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), None))
-
-
 @intrinsic
 def splat(typing: Any, scalar: Any, like: Any) -> Any:
     """The scalar in every lane of a vector like `like`."""
 
-    return like(like.dtype, like), lambda context, builder, signature, args: _spread(builder, args[0], like)
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        undefined = ir.Constant(like.llvm, ir.Undefined)
+        first = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), [0] * like.lanes)
+        )
+
+    return like(like.dtype, like), generate
 
 
 @intrinsic
@@ -187,17 +189,6 @@ def ones_in(typing: Any, mask: Any) -> Any:
 def _as_int64(builder: Any, value: Any) -> Any:
     """An unsigned LLVM integer as 64 bits."""
     return value if value.type.width == 64 else builder.zext(value, ir.IntType(64))
-
-
-@intrinsic
-def load_like(typing: Any, array: Any, index: Any, like: Any) -> Any:
-    """As many elements of `array` from flat `index` as the vector `like` has."""
-    kind = Vector(array.dtype, like.lanes)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(pointer(context, builder, array, args[0], args[1], kind.llvm), align=align(array))
-
-    return kind(array, types.intp, like), generate
 
 
 @intrinsic
@@ -228,7 +219,7 @@ def floor(typing: Any, a: Any) -> Any:
 
 
 @intrinsic
-def convert(typing: Any, a: Any, like: Any) -> Any:
+def cast(typing: Any, a: Any, like: Any) -> Any:
     """int32 or float32 lanes as float64, exactly, if `like` is a vector or an array of them; float64 lanes as int32,
     toward zero."""
     kind = Vector(like.dtype, a.lanes)
@@ -241,51 +232,48 @@ def convert(typing: Any, a: Any, like: Any) -> Any:
 
 
 @intrinsic
-def both(typing: Any, a: Any, b: Any) -> Any:
-    """The bits that are in both masks."""
-    return a(a, a), lambda context, builder, signature, args: builder.and_(*args)
-
-
-@intrinsic
 def without(typing: Any, a: Any, b: Any) -> Any:
     """The bits of mask a that are not in mask b."""
     return a(a, a), lambda context, builder, signature, args: builder.and_(args[0], builder.not_(args[1]))
 
 
 @intrinsic
-def has_bit(typing: Any, a: Any, k: Any) -> Any:
-    """Bit i is bit k of a_i, integers."""
+def share(typing: Any, a: Any, b: Any) -> Any:
+    """Bit k is [a_k and b_k have a bit in common], integers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bit = _spread(builder, builder.shl(ir.Constant(a.llvm.element, 1), args[1]), a)
-        found = builder.icmp_signed("!=", builder.and_(args[0], bit), ir.Constant(a.llvm, None))
+        found = builder.icmp_signed("!=", builder.and_(*args), ir.Constant(a.llvm, None))
         return builder.bitcast(found, ir.IntType(a.lanes))
 
-    return MASKS[a.lanes](a, a.dtype), generate
-
-
-def _shifted(a: Any, k: Any, shift: str) -> Any:
-    """Integer lanes shifted by the same k."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return getattr(builder, shift)(args[0], _spread(builder, args[1], a))
-
-    return a(a, a.dtype), generate
+    return MASKS[a.lanes](a, a), generate
 
 
 @intrinsic
-def scale_up(typing: Any, a: Any, k: Any) -> Any:
-    """a * 2^k in integers, k from 0 to 31; what does not fit is lost."""
-    return _shifted(a, k, "shl")
+def shift_left(typing: Any, a: Any, b: Any) -> Any:
+    """a_i * 2^b_i in integers, b_i from 0 to 31; bits that leave the lane are lost."""
+    return a(a, a), lambda context, builder, signature, args: builder.shl(*args)
 
 
 @intrinsic
-def scale_down(typing: Any, a: Any, k: Any) -> Any:
-    """a / 2^k in integers, rounded down; k from 0 to 31."""
-    return _shifted(a, k, "ashr")
+def shift_right(typing: Any, a: Any, b: Any) -> Any:
+    """a_i / 2^b_i in integers, rounded down, b_i from 0 to 31."""
+    return a(a, a), lambda context, builder, signature, args: builder.ashr(*args)
 
 
-@intrinsic
-def shift_right(typing: Any, a: Any, k: Any) -> Any:
-    """Integer lanes shifted by the same k, zeros coming in."""
-    return _shifted(a, k, "lshr")
+def _write(sign: Any, function: Any) -> None:
+    """Lets kernels write an operator for `function`, between two vectors or a vector and a scalar for all its lanes."""
+
+    one, each = (lambda a, b: function(a, splat(b, a))), (lambda a, b: function(a, b))
+    options: Any = {"forceinline": True, "_nrt": False}
+    extending.overload(sign, jit_options=options)(
+        lambda a, b: None if not isinstance(a, Vector) else each if isinstance(b, Vector) else one
+    )
+
+
+_write(operator.add, add)
+_write(operator.sub, subtract)
+_write(operator.mul, multiply)
+_write(operator.lshift, shift_left)
+_write(operator.rshift, shift_right)
+_write(operator.ge, at_least)
+_write(operator.lt, below)
