@@ -27,7 +27,7 @@ class Dynamics:
 
     Args:
         train: of the whole population (buffers.py); tiles write it.
-        scratch: holds the state of the tile that a thread is at; fresh memory would cost as much as the neurons.
+        scratch: holds the state of the tile that a thread is at; fresh memory would cost a page fault every 4 KiB.
         history: [T, positions, channels] for the potentials of a readout after each step, or empty.
     """
 
@@ -49,9 +49,9 @@ class Dynamics:
             case MultiThreshold() if self.digital:
                 return cascade, (v, parameters["theta"])
             case MultiThreshold():
-                return multi_threshold, (v, self.zeros("net", v.shape, np.int32), kind.memory, self.widths)
+                return multi_threshold, (v, self.held("net", v.shape, np.int32), kind.memory, self.widths)
             case Signed():
-                net = self.zeros("net", v.shape if kind.memory or self.dipped else (0, 0), np.int32)
+                net = self.held("net", v.shape if kind.memory or self.dipped else (0, 0), np.int32)
                 return signed, (v, net, parameters["theta"], parameters["dip"], self.dipped, kind.memory)
             case IntegrateFire(to_zero=False, fire_first=False) if not isinstance(kind, Leaky):
                 return integrate_fire, (v, parameters["theta"])
@@ -59,11 +59,11 @@ class Dynamics:
         multiplier = kind.multiplier if isinstance(kind, Leaky) else DIVISOR
         return leaky, (v, parameters["theta"], multiplier, kind.to_zero, kind.fire_first)
 
-    def zeros(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """State of the current tile."""
-        held = self.scratch.array(name, shape, dtype)
-        held[:] = 0
-        return held
+    def held(self, name: str, shape: tuple[int, ...], dtype: Any, start: Any = 0) -> Array:
+        """State of the tile that this thread is at."""
+        state = self.scratch.array(name, shape, dtype)
+        state[:] = start
+        return state
 
     def settling(self, numbers: Array) -> tuple[Any, tuple[Any, ...]]:
         """The same for the numbers int32 [n, padded channels] that neurons which wait are to send."""
@@ -82,12 +82,10 @@ class Tile:
         self.dynamics, self.start = dynamics, start
         stage = dynamics.stage
         self.waits = isinstance(stage.population.kind, Settled)
-        self.v = dynamics.zeros("v", (n, padded(stage.population.channels)), stage.dtype)
-        if "v0" in stage.parameters:
-            v0 = stage.parameters["v0"]
-            self.v0 = v0[start : start + n] if len(v0) > 1 else v0
-            if not self.waits:
-                self.v[:] = self.v0
+        v0 = stage.parameters.get("v0", np.zeros((1, 1)))
+        self.v0 = v0[start : start + n] if len(v0) > 1 else v0
+        shape = (n, padded(stage.population.channels))
+        self.v = dynamics.held("v", shape, stage.dtype, 0 if self.waits else self.v0)
         self.rule, self.state = dynamics.rule(self.v)
 
     def advance(self, current: Array, constant: Array, shared: bool, t0: int, events: Array) -> None:
