@@ -28,7 +28,7 @@ class Dynamics:
 
     Args:
         train: of the whole population (buffers.py); tiles write it.
-        scratch: holds the state of the tile that a thread is at; fresh memory would cost as much as the neurons.
+        scratch: holds the state of the tile that a thread is at; fresh memory would cost a page fault every 4 KiB.
         history: [T, positions, channels] for the potentials of a readout after each step, or empty.
     """
 
@@ -50,9 +50,9 @@ class Dynamics:
             case MultiThreshold() if self.digital:
                 return cascade, (v, parameters["theta"])
             case MultiThreshold():
-                return multi_threshold, (v, self.zeros("net", v.shape, np.int32), kind.memory, self.widths)
+                return multi_threshold, (v, self.held("net", v.shape, np.int32), kind.memory, self.widths)
             case Signed():
-                net = self.zeros("net", v.shape if kind.memory or self.dipped else (0, 0), np.int32)
+                net = self.held("net", v.shape if kind.memory or self.dipped else (0, 0), np.int32)
                 return signed, (v, net, parameters["theta"], parameters["dip"], self.dipped, kind.memory)
             case IntegrateFire(to_zero=False, fire_first=False) if not isinstance(kind, Leaky):
                 return integrate_fire, (v, parameters["theta"])
@@ -60,11 +60,11 @@ class Dynamics:
         multiplier = kind.multiplier if isinstance(kind, Leaky) else DIVISOR
         return leaky, (v, parameters["theta"], multiplier, kind.to_zero, kind.fire_first)
 
-    def zeros(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """State of the current tile."""
-        held = self.scratch.array(name, shape, dtype)
-        held[:] = 0
-        return held
+    def held(self, name: str, shape: tuple[int, ...], dtype: Any, start: Any = 0) -> Array:
+        """State of the tile that this thread is at."""
+        state = self.scratch.array(name, shape, dtype)
+        state[:] = start
+        return state
 
     def settling(self, numbers: Array) -> tuple[Any, tuple[Any, ...]]:
         """The same for the numbers int32 [n, padded channels] that neurons which wait are to send."""

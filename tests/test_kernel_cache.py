@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 from snncc.runtime.kernels import KeyedFiles, conv
+from snncc.runtime.kernels.integrate_fire import integrate_fire, leaky
+from snncc.runtime.kernels.multi_threshold import cascade, multi_threshold
+from snncc.runtime.kernels.neurons import driver
+from snncc.runtime.kernels.readout import integrate
+from snncc.runtime.kernels.settled import settle, settle_digits
+from snncc.runtime.kernels.signed import signed
 
 
 def test_two_processes_with_the_same_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +29,12 @@ def test_another_source_finds_nothing(tmp_path: Path) -> None:
     old, new = (KeyedFiles(cache_path=str(tmp_path), filename_base="kernel", source_stamp=s) for s in (1, 2))
     old.save("int16", "old code")
     assert new.load("int16") is None
+
+
+def test_drivers_of_different_rules_have_different_names() -> None:
+    """The cache knows them by nothing else."""
+    rules = (cascade, integrate, integrate_fire, leaky, multi_threshold, settle, settle_digits, signed)
+    assert len({driver(rule).py_func.__qualname__ for rule in rules}) == len(rules)
 
 
 def test_kernels_of_different_widths_have_different_names() -> None:
