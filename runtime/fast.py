@@ -79,7 +79,7 @@ class FastEngine:
                     else:
                         analog[name] = kind.encode(x, 1, seed)
                 elif isinstance(kind, MaxGate):
-                    trains[name] = _gate(stage, trains, timesteps, done)
+                    trains[name] = _gate(stage, trains, timesteps, tally, each, self.threads)
                 else:
                     constant = self._constant(stage, analog, tally, each)
                     output, potential = self._neurons(stage, trains, constant, timesteps, prefixes, tally, each)
@@ -299,19 +299,38 @@ def _round(current: Array, shift: Array) -> None:
     np.right_shift(current, down, out=current)
 
 
-def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, done: Executed) -> Array:
+def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally, each: Each, threads: int) -> Array:
+    """Runs one max gate: its train."""
     population, link = stage.population, stage.links[0]
     planes = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
     _, in_y, in_x = spatial(link.inner)
-    assert planes.shape[3:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8) and link.inner[0] == link.channels
-    assert isinstance(population.kind, MaxGate) and planes.shape[:2] == (stage.levels, timesteps)
+    channels, kind = padded(link.channels), population.kind
+    assert planes.shape[3:] == (prod(link.inner[1:]), channels // 8) and link.inner[0] == link.channels
+    assert isinstance(kind, MaxGate) and planes.shape[:2] == (stage.levels, timesteps)
     train = buffers.new_train(timesteps, stage.planes, population, stage.levels)
-    counts = np.zeros((planes.shape[3], link.channels), np.int32)
-    top = np.zeros((*link.out, link.channels), np.int32)
-    tables = [link.tables[f"{axis}_{part}"] for axis in "zyx" for part in ("out", "window", "tap")]
-    sources = [table for axis in link.axes for table in (axis.start, axis.source)]
-    max_gate.max_gate(
-        planes, population.kind.base, in_y, in_x, *tables, *sources, link.tables["multiplicity"], link.tables["floor"],
-        counts, top, train, done.events, done.pairs[link.name],
-    )  # fmt: skip
+    assert planes.shape[:3] == train.shape[:3] and planes.flags.c_contiguous
+    flat, out = (buffers.words(bits).reshape(*bits.shape[:3], -1) for bits in (planes, train))
+    tables, largest = link.tables, ((1 << stage.levels) - 1) * sum(kind.base**t for t in range(timesteps))
+    like = np.empty(0, np.min_scalar_type(-largest - 1))
+    axis_z, axis_y = (
+        (axis.start, axis.source, tables[f"{name}_paths"], tables[f"{name}_floor"])
+        for name, axis in zip("zy", link.axes, strict=False)
+    )
+    axis_x = (link.axes[2].start, link.axes[2].source, tables["x_floor"])
+    stretches = (tables["x_stop"], tables["x_fan"], tables["x_ways"])
+    lines = link.out[0] * link.out[1]
+    rows = max(1, (_TILE >> 3) // (planes.shape[3] * planes.shape[4] * 8 // lines))
+    pieces = min(lines, 1 if threads == 1 else 4 * threads)
+
+    def run_lines(piece: int) -> Executed:
+        done = Executed.nothing(stage, timesteps)
+        start, stop = lines * piece // pieces, lines * (piece + 1) // pieces
+        max_gate.max_gate(
+            flat, kind.base, start, stop, rows, in_y, in_x, channels, axis_z, axis_y, axis_x, stretches, like,
+            out, done.events, done.pairs[link.name],
+        )  # fmt: skip
+        return done
+
+    for done in each(run_lines, range(pieces)):
+        tally.add(stage, done)
     return train

@@ -13,7 +13,6 @@ constant: analog currents in their order, then the bias.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from math import prod
 from typing import Any
 
@@ -28,6 +27,7 @@ from snncc.synapses.taps import AxisTaps, Taps, taps
 
 LANES = 16
 Shape3 = tuple[int, int, int]
+Axes = tuple[AxisTaps, AxisTaps, AxisTaps]
 
 
 def padded(channels: int) -> int:
@@ -74,7 +74,7 @@ class Link:
     out: Shape3
     channels: int
     groups: int
-    axes: tuple[AxisTaps, AxisTaps, AxisTaps]
+    axes: Axes
     weights: Array
     scale: Array
     scaled: bool
@@ -207,8 +207,7 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
         scale = _channels(np.exp2(0 if shift is None else shift).astype(dtype), channels, dtype, 1)
         if isinstance(post.kind, MaxGate):
             kernel = "window"
-            tables |= _windows(table, shape3, missing, multiplicity)
-            tables["floor"] = _floor(projection, routing, inner, missing)
+            tables |= _fan_out((z, y, x), shape3[2]) | _floors(projection, routing, inner, missing)
         elif groups == 1:
             kernel = "gather"
             order, x = _chain(x)
@@ -330,21 +329,20 @@ def _blocks(weight: Array) -> Array:
     return flat
 
 
-def _windows(table: Taps, shape3: Shape3, missing: int, multiplicity: Array) -> dict[str, Array]:
-    """Per axis a CSR from each input to its windows."""
-    found = {"multiplicity": np.ascontiguousarray(multiplicity)}
-    for name, axis, size in zip("zyx", (_TRIVIAL,) * missing + table.axes, shape3, strict=True):
-        windows = np.repeat(np.arange(axis.outputs), np.diff(axis.start))
-        order = np.argsort(axis.source, kind="stable")
-        found[f"{name}_out"] = np.searchsorted(axis.source[order], np.arange(size + 1)).astype(np.int64)
-        found[f"{name}_window"] = windows[order].astype(np.int64)
-        found[f"{name}_tap"] = axis.tap[order].astype(np.int64)
-    return found
+def _fan_out(axes: Axes, width: int) -> dict[str, Array]:
+    """For counting by the closed form: paths of each pair along z and y; stretches of x with equal outputs and paths."""
+    paths = [np.array([len(members) for members in axis.classes], np.int64) for axis in axes]
+    per_class = axes[2].pairs_of_source(width)
+    fan, ways = per_class.sum(0), paths[2] @ per_class
+    last = np.flatnonzero((np.diff(fan, append=-1) != 0) | (np.diff(ways, append=-1) != 0))
+    found = {f"{name}_paths": paths[k][axes[k].tap] for k, name in enumerate("zy")}
+    return found | {"x_stop": last + 1, "x_fan": fan[last], "x_ways": ways[last]}
 
 
-def _floor(projection: Projection, routing: tuple[Route, ...], inner: tuple[int, ...], missing: int) -> Array:
-    """bool [Z, Y, X]: does the window hold zeros that routing put in (they take part, unlike the window's padding)?"""
-    touched = [np.zeros(1, bool)] * missing
+def _floors(projection: Projection, routing: tuple[Route, ...], inner: tuple[int, ...], missing: int) -> dict[str, Array]:
+    """Per axis, bool [outputs]: does a window there touch zeros that routing put in (they take part, unlike the window's
+    padding), or nothing at all (its count stays 0)?"""
+    floors = [np.zeros(1, bool)] * missing
     for axis, size in enumerate(inner[1:]):
         source = np.arange(size)
         for route in routing:
@@ -352,5 +350,5 @@ def _floor(projection: Projection, routing: tuple[Route, ...], inner: tuple[int,
             assert moved is not None
             source = moved
         met = projection.synapse.taps(axis, len(source))
-        touched.append(np.any((met >= 0) & (source[met] < 0), axis=1))
-    return np.asarray(reduce(np.logical_or.outer, touched))
+        floors.append(np.any((met >= 0) & (source[met] < 0), axis=1) | np.all(met < 0, axis=1))
+    return {f"{name}_floor": floor for name, floor in zip("zyx", floors, strict=True)}

@@ -1,7 +1,7 @@
 """LLVM vectors as values inside Numba kernels.
 
 A vector is as many lanes of one type as asked for; LLVM splits it into the machine's registers, so a loop over events
-keeps its sums in registers, which Numba's own arrays and tuples do not. Element types: int16, int32, float32.
+keeps its sums in registers, which Numba's own arrays and tuples do not. Element types: int8, int16, int32, float32.
 Every function takes flat element indices into C-contiguous arrays and checks nothing.
 """
 
@@ -14,7 +14,9 @@ from numba import extending
 from numba.core import types
 
 intrinsic: Any = extending.intrinsic  # what it makes can only be called in kernels
-_ELEMENTS: Any = {types.int16: ir.IntType(16), types.int32: ir.IntType(32), types.float32: ir.FloatType()}
+_ELEMENTS: Any = {
+    types.int8: ir.IntType(8), types.int16: ir.IntType(16), types.int32: ir.IntType(32), types.float32: ir.FloatType()
+}  # fmt: skip
 _Type: Any = types.Type
 _Primitive: Any = extending.models.PrimitiveModel
 
@@ -182,3 +184,33 @@ def ones_in(typing: Any, mask: Any) -> Any:
 def _as_int64(builder: Any, value: Any) -> Any:
     """An unsigned LLVM integer as 64 bits."""
     return value if value.type.width == 64 else builder.zext(value, ir.IntType(64))
+
+
+@intrinsic
+def maximum(typing: Any, a: Any, b: Any) -> Any:
+    """The larger of a_k and b_k. Integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.icmp_signed(">", *args), *args)
+
+    return a(a, a), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_mask(typing: Any, words: Any, index: Any, lanes: Any) -> Any:
+    """The bits of `lanes` lanes, as one unsigned integer, from uint16 word `index` of 16 lanes."""
+    count = lanes.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, words, args[0], args[1], ir.IntType(count)), align=2)
+
+    return _MASKS[count](words, types.intp, lanes), generate
+
+
+@intrinsic
+def store_mask(typing: Any, words: Any, index: Any, mask: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, words, args[0], args[1], args[2].type), align=2)
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, mask), generate
