@@ -320,7 +320,7 @@ def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally, 
     stretches = (tables["x_stop"], tables["x_fan"], tables["x_ways"])
     lines = link.out[0] * link.out[1]
     rows = max(1, (_TILE >> 3) // (planes.shape[3] * planes.shape[4] * 8 // lines))
-    pieces = min(lines, 1 if threads == 1 else 4 * threads)
+    pieces = min(lines, threads)
 
     def run_lines(piece: int) -> Executed:
         done = Executed.nothing(stage, timesteps)

@@ -6,7 +6,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import item, ones_in
+from snncc.runtime.kernels.vectors import item, load_mask, ones_in
 
 Arrays = tuple[Array, ...]
 
@@ -36,9 +36,12 @@ def met(words: Array, line: int, per: int, stretches: Arrays) -> tuple[int, int]
     stop, fan, ways = stretches
     pairs, paths, x = 0, 0, 0
     for r in range(stop.size):
-        events = 0
-        for w in range(line + x * per, line + stop[r] * per):
-            events += ones_in(item(words, w))
+        events, w, end = 0, line + x * per, line + stop[r] * per
+        while w + 4 <= end:
+            events += ones_in(load_mask(words, w, 64))
+            w += 4
+        for rest in range(w, end):
+            events += ones_in(item(words, rest))
         pairs += events * fan[r]
         paths += events * ways[r]
         x = stop[r]
