@@ -209,8 +209,12 @@ class FastEngine:
             )  # fmt: skip
         elif link.kernel == "depthwise":
             grouped.depthwise(
-                buffers.words(planes), *common, *zy, *plain_x, link.weights, tables["live"], tables["multiplicity"],
-                scale, scaled, current, first, counts,
+                buffers.words(planes), *common,
+                (axis_z.start, axis_z.source, axis_z.tap, tables["z_paths"]),
+                (axis_y.start, axis_y.source, axis_y.tap, tables["y_paths"]),
+                (axis_x.start, axis_x.source, axis_x.tap, tables["alike"]), len(axis_y.classes), len(axis_x.classes),
+                (tables["x_stop"], tables["x_fan"], tables["x_ways"]),
+                link.weights, tables["live"], scale, scaled, current, first, counts,
             )  # fmt: skip
         else:
             grouped.grouped(
@@ -242,7 +246,8 @@ def _prove(link: Link) -> None:
         assert link.weights.shape == (rows * channels,) and link.tables["nonzero"].shape == (rows,)
         assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
     elif link.kernel == "depthwise":
-        assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
+        channels += 48
+        assert link.weights.shape == (classes, channels) and link.inner[0] == link.channels
     elif link.kernel == "analog" and link.groups == 1:
         assert link.weights.shape == (classes * link.inner[0] * channels,)
     assert link.scale.shape == (channels,)

@@ -12,7 +12,7 @@ constant: analog currents in their order, then the bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -219,11 +219,13 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             weight = _blocks(_narrow(weight, table, planes[pre.name]))
         elif groups == inner[0] == channels:
             kernel = "depthwise"
-            flat = aligned((prod(weight.shape[:3]), padded(channels)), dtype)
-            flat[:, :channels] = weight.reshape(-1, channels)
-            bits = np.packbits(flat != 0, axis=1, bitorder="little").view(np.uint16)
-            tables |= {"live": bits, "multiplicity": multiplicity.ravel()}
-            weight = flat
+            rows = np.zeros((prod(weight.shape[:3]), padded(channels)), dtype)
+            rows[:, :channels] = weight.reshape(-1, channels)
+            alone = replace(table, weight=np.swapaxes(table.weight, -2, -1))  # each channel sums its own weights only
+            weight, scale = _narrow(_wrapped(rows), alone, planes[pre.name]), _wrapped(scale)
+            live = np.packbits(weight != 0, axis=1, bitorder="little").view(np.uint16)
+            tables |= _fan_out((z, y, x), shape3[2])
+            tables |= {"alike": _alike(x), "live": live[: 0 if np.all(rows[:, :channels]) else None]}
         else:
             kernel = "grouped"
             weight = np.ascontiguousarray(weight.reshape(-1, *weight.shape[3:]))
@@ -234,6 +236,31 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
         projection, kernel, relayout, pre.shape, inner, out, channels, groups, (z, y, x),
         np.ascontiguousarray(weight), scale, scaled, tables,
     )  # fmt: skip
+
+
+def _wrapped(rows: Array) -> Array:
+    """[..., padded channels] -> [..., padded channels + 48]: 64 lanes that begin at any word of channels."""
+    channels = rows.shape[-1]
+    return np.ascontiguousarray(rows[..., np.arange(channels + 48) % channels])
+
+
+def _alike(axis: AxisTaps) -> Array:
+    """Stretches of outputs that meet inputs through the same classes, each a step further than the one before it.
+
+    int64 [stretches, 2]: end, step. Greedy: a stretch takes as many outputs as it can.
+    """
+    met = [(axis.source[a:b], axis.tap[a:b]) for a, b in zip(axis.start[:-1], axis.start[1:], strict=True)]
+    found: list[tuple[int, int]] = []
+    step = None
+    for o in range(1, axis.outputs):
+        (sources, classes), (before, same) = met[o], met[o - 1]
+        moved = set(sources - before) if np.array_equal(classes, same) else set()
+        if len(moved) == 1 and (step is None or step in moved):
+            (step,) = moved
+        else:
+            found.append((o, step or 1))
+            step = None
+    return np.array([*found, (axis.outputs, step or 1)], np.int64)
 
 
 def _chain(axis: AxisTaps) -> tuple[list[int], AxisTaps]:

@@ -5,60 +5,127 @@ Shapes as in conv.py, but weights [classes, Cin, Cout / groups] and the x axis h
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.vectors import add, load, multiply, ones_in, select, store, subtract, widen, zeros
+from snncc.runtime.kernels.fan_out import Arrays, met, reach
+from snncc.runtime.kernels.vectors import (
+    add, item, load, load_mask, multiply, ones_in, select, store, subtract, widen, zeros,
+)  # fmt: skip
+
+
+def _block(lanes: int) -> Any:
+    """The kernel for blocks of `lanes` neighbouring channels and positions that meet the same taps."""
+
+    def block(
+        words: Array, first: int, planes: int, size: int, starts: Array, rows: Array, taps: int, step: int,
+        weights: Array, live: Array, scale: Array, scaled: bool, channels: int,
+        current: Array, target: int, add_to: bool, count: int, at: int, stop: int,
+    ) -> tuple[int, int]:  # fmt: skip
+        """Lanes at..stop of `count` outputs, the first one's from `target` on; each one's inputs begin `step` words
+        behind the last one's. starts, rows: of each tap, where its inputs begin (words), and its row of weights.
+
+        Returns where it stopped, less than a block before `stop`, and how many nonzero weights events met.
+        """
+        alive, padded, sparse, from_ = 0, channels + 48, live.size > 0, at
+        for _ in range(count):
+            at = from_
+            while at + lanes <= stop:
+                channel, word = at % channels, first + at // 16
+                total = zeros(weights, lanes)
+                for p in range(planes):
+                    for j in range(taps):
+                        spikes = load_mask(words, p * size + word + item(starts, j), lanes)
+                        row = item(rows, j) * padded + channel
+                        weight = load(weights, row, lanes)
+                        total = select(spikes, add(total, weight) if p == 0 else subtract(total, weight), total)
+                        if sparse:
+                            alive += ones_in(spikes & load_mask(live, row // 16, lanes))
+                wide = widen(total)
+                if scaled:
+                    wide = multiply(wide, load(scale, channel, lanes))
+                if add_to:
+                    wide = add(wide, load(current, target + at, lanes))
+                store(current, target + at, wide)
+                at += lanes
+            first += step
+            target += channels
+        return at, alive
+
+    block.__name__ = block.__qualname__ = f"block_of_{lanes}"  # see conv.py
+    return compiled(block)
+
+
+_block64 = _block(64)
+_block32 = _block(32)
+_block16 = _block(16)
 
 
 @compiled
 def depthwise(
-    planes: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
-    z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,
-    x_start: Array, x_source: Array, x_tap: Array, x_classes: int,
-    weights: Array, live: Array, multiplicity: Array, scale: Array, scaled: bool,
-    current: Array, first: bool, counts: Array,
+    words: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
+    axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, y_classes: int, x_classes: int, stretches: Arrays,
+    weights: Array, live: Array, scale: Array, scaled: bool, current: Array, first: bool, counts: Array,
 ) -> None:  # fmt: skip
-    """Cin = Cout = groups: 16 channels at a time, the 16 spike bits of an input position being the mask of the sum.
+    """Cin = Cout = groups: the spike bits of the inputs that 64 lanes meet through a tap are the mask of its addition.
 
-    planes uint16 [T, P, positions, channels / 16]; weights [classes, channels]; live uint16 [classes, channels / 16]:
-    which weights are not zero; multiplicity int64 [classes]; counts uint64 [3, T].
+    words uint16 [T, P, positions, channels / 16]. axis_z, axis_y: (start, source, tap, paths of each pair); axis_x:
+    (start, source, tap, [[end, step]]): outputs up to an end meet inputs alike, each `step` further than the last one.
+    stretches: see fan_out.py. weights [classes, channels + 48], uint16 live [classes or none,
+    (channels + 48) / 16] (which are not zero; none: all) and scale [channels + 48] begin anew behind the last channel.
     """
+    z_start, z_source, z_tap, z_paths = axis_z
+    y_start, y_source, y_tap, y_paths = axis_y
+    x_start, x_source, x_tap, x_stretch = axis_x
     steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
+    planes, per, sparse = words.shape[1], channels // 16, live.size > 0
+    size = words.shape[2] * per
+    low, fan, ways = reach(y_start, y_source, y_paths, y0, y1)
     for s in range(steps):
-        events, alive, paths = 0, 0, 0
-        for y in range(y0, y1):
-            for x in range(width):
-                target = ((s * current.shape[1] + y - y0) * width + x) * channels
-                for word in range(channels // 16):
-                    total = zeros(weights, 16)
-                    for a in range(z_start[z], z_start[z + 1]):
-                        for b in range(y_start[y], y_start[y + 1]):
-                            line = (z_source[a] * in_y + y_source[b]) * in_x
-                            base = (z_tap[a] * y_classes + y_tap[b]) * x_classes
-                            for c in range(x_start[x], x_start[x + 1]):
-                                k = base + x_tap[c]
-                                row = load(weights, k * channels + 16 * word, 16)
-                                for p in range(planes.shape[1]):
-                                    mask = planes[t0 + s, p, line + x_source[c], word]
-                                    if p == 0:
-                                        total = select(mask, add(total, row), total)
-                                    else:
-                                        total = select(mask, subtract(total, row), total)
-                                    n = ones_in(mask)
-                                    events += n
-                                    paths += n * multiplicity[k]
-                                    alive += ones_in(np.uint16(mask & live[k, word]))
-                    wide = widen(total)
-                    if scaled:
-                        wide = multiply(wide, load(scale, 16 * word, 16))
-                    if not first:
-                        wide = add(wide, load(current, target + 16 * word, 16))
-                    store(current, target + 16 * word, wide)
-        counts[0, t0 + s] += np.uint64(events)
-        counts[1, t0 + s] += np.uint64(alive)
+        pairs, paths = 0, 0
+        for a in range(z_start[z], z_start[z + 1]):
+            for p in range(planes):
+                line = ((t0 + s) * planes + p) * size + (z_source[a] * in_y + low) * in_x * per
+                for y in range(fan.size):
+                    pair, path = met(words, line + y * in_x * per, per, stretches)
+                    pairs += pair * fan[y]
+                    paths += path * ways[y] * z_paths[a]
+        counts[0, t0 + s] += np.uint64(pairs)
+        counts[1, t0 + s] += np.uint64(0 if sparse else pairs)
         counts[2, t0 + s] += np.uint64(paths)
+    most = (z_start[z + 1] - z_start[z]) * np.diff(y_start).max() * np.diff(x_start).max()
+    starts, rows = np.empty(most, np.int64), np.empty(most, np.int64)
+    for y in range(y0, y1):
+        x = 0
+        for stop, step in x_stretch:
+            taps = 0
+            for a in range(z_start[z], z_start[z + 1]):
+                for b in range(y_start[y], y_start[y + 1]):
+                    line = (z_source[a] * in_y + y_source[b]) * in_x
+                    base = (z_tap[a] * y_classes + y_tap[b]) * x_classes
+                    for c in range(x_start[x], x_start[x + 1]):
+                        starts[taps], rows[taps] = (line + x_source[c]) * per, base + x_tap[c]
+                        taps += 1
+            # inputs next to each other: the outputs are one
+            count, lanes = (1, (stop - x) * channels) if step == 1 else (stop - x, channels)
+            for s in range(steps):
+                target = ((s * current.shape[1] + y - y0) * width + x) * channels
+                inputs = (words, (t0 + s) * planes * size, planes, size, starts, rows, taps, step * per)
+                outputs = (weights, live, scale, scaled, channels, current, target, not first, count)
+                at, alive = 0, 0
+                if lanes >= 64:
+                    at, alive = _block64(*inputs, *outputs, 0, lanes)
+                if lanes - at >= 32:
+                    at, more = _block32(*inputs, *outputs, at, lanes)
+                    alive += more
+                if lanes > at:
+                    at, more = _block16(*inputs, *outputs, at, lanes)
+                    alive += more
+                counts[1, t0 + s] += np.uint64(alive)
+            x = stop
 
 
 @compiled
