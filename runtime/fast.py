@@ -196,7 +196,6 @@ class FastEngine:
         tables, common = link.tables, (t0, z, y0, y1, in_y, in_x)
         scaled = link.scaled or scale is not link.scale
         zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
-        plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
         if link.kernel == "gather":
             pairs = int((axis_z.start[z + 1] - axis_z.start[z]) * np.diff(axis_y.start[y0 : y1 + 1]).max())
             ids = self._scratch.array("ids", (planes.shape[1] * pairs * in_x * cin + 16,), np.int32)
@@ -207,19 +206,24 @@ class FastEngine:
                 link.weights, tables["nonzero"], tables["paths"], scale, scaled,
                 current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
             )  # fmt: skip
-        elif link.kernel == "depthwise":
+            return
+        assert link.kernel in ("depthwise", "grouped")
+        table_z = (axis_z.start, axis_z.source, axis_z.tap, tables["z_paths"])
+        table_y = (axis_y.start, axis_y.source, axis_y.tap, tables["y_paths"])
+        stretches = (tables["x_stop"], tables["x_fan"], tables["x_ways"])
+        if link.kernel == "depthwise":
             grouped.depthwise(
-                buffers.words(planes), *common,
-                (axis_z.start, axis_z.source, axis_z.tap, tables["z_paths"]),
-                (axis_y.start, axis_y.source, axis_y.tap, tables["y_paths"]),
+                buffers.words(planes), *common, table_z, table_y,
                 (axis_x.start, axis_x.source, axis_x.tap, tables["alike"]), len(axis_y.classes), len(axis_x.classes),
-                (tables["x_stop"], tables["x_fan"], tables["x_ways"]),
-                link.weights, tables["live"], scale, scaled, current, first, counts,
+                stretches, link.weights, tables["live"], scale, scaled, current, first, counts,
             )  # fmt: skip
         else:
-            grouped.grouped(
-                planes, *common, link.channels, link.groups, *zy, *plain_x, link.weights, tables["nonzero"],
-                tables["multiplicity"], scale, current, first, counts,
+            runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
+            per_x = len(axis_z.classes) * len(axis_y.classes) * cin
+            grouped.GROUPED[min(32, link.weights.shape[1])](
+                buffers.words(planes), *common, table_z, table_y, len(axis_y.classes), stretches, runs, per_x,
+                tables["offset"], link.channels // link.groups, link.weights, tables["nonzero"], scale,
+                current, first, counts,
             )  # fmt: skip
 
 

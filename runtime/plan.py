@@ -221,15 +221,21 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             kernel = "depthwise"
             rows = np.zeros((prod(weight.shape[:3]), padded(channels)), dtype)
             rows[:, :channels] = weight.reshape(-1, channels)
-            alone = replace(table, weight=np.swapaxes(table.weight, -2, -1))  # each channel sums its own weights only
+            alone = replace(table, weight=_by_group(table.weight, groups))
             weight, scale = _narrow(_wrapped(rows), alone, planes[pre.name]), _wrapped(scale)
             live = np.packbits(weight != 0, axis=1, bitorder="little").view(np.uint16)
             tables |= _fan_out((z, y, x), shape3[2])
             tables |= {"alike": _alike(x), "live": live[: 0 if np.all(rows[:, :channels]) else None]}
         else:
-            kernel = "grouped"
-            weight = np.ascontiguousarray(weight.reshape(-1, *weight.shape[3:]))
-            tables |= {"nonzero": np.count_nonzero(weight, axis=2), "multiplicity": multiplicity.ravel()}
+            kernel, fan = "grouped", channels // groups
+            order, x = _chain(x)
+            per_x = len(z.classes) * len(y.classes) * inner[0]
+            lanes = min(max(8, 1 << (fan - 1).bit_length()), 32)
+            rows = np.moveaxis(weight[:, :, order], 2, 0).reshape(-1, fan)
+            alone = replace(table, weight=_by_group(table.weight, groups))
+            weight = _narrow(np.pad(rows, ((0, 0), (0, -fan % lanes))), alone, planes[pre.name])
+            tables |= _fan_out((z, y, x), shape3[2]) | _runs(x, per_x)
+            tables |= {"nonzero": np.count_nonzero(rows, axis=1), "offset": np.arange(inner[0]) // (inner[0] // groups) * fan}
     out = spatial(post.shape)
     assert out == (z.outputs, y.outputs, x.outputs), projection.name
     return Link(
@@ -242,6 +248,13 @@ def _wrapped(rows: Array) -> Array:
     """[..., padded channels] -> [..., padded channels + 48]: 64 lanes that begin at any word of channels."""
     channels = rows.shape[-1]
     return np.ascontiguousarray(rows[..., np.arange(channels + 48) % channels])
+
+
+def _by_group(weight: Array, groups: int) -> Array:
+    """[..., Cin, Cout / groups] -> [..., Cin / groups, Cout]: the weights that an output sums."""
+    *classes, cin, fan = weight.shape
+    split_up = weight.reshape(*classes, groups, cin // groups, fan)
+    return np.moveaxis(split_up, -3, -2).reshape(*classes, cin // groups, groups * fan)
 
 
 def _alike(axis: AxisTaps) -> Array:

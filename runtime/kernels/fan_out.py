@@ -46,3 +46,23 @@ def met(words: Array, line: int, per: int, stretches: Arrays) -> tuple[int, int]
         paths += events * ways[r]
         x = stop[r]
     return pairs, paths
+
+
+@compiled
+def delivered(
+    words: Array, at: int, z: int, axis_z: Arrays, lines: tuple[int, Array, Array], in_y: int, in_x: int, per: int,
+    stretches: Arrays,
+) -> tuple[int, int]:  # fmt: skip
+    """(pairs, paths) from the events of the plane of bits that begins at words[at] to some lines of output plane z.
+
+    axis_z: (start, source, paths of each pair); lines: what those lines reach along y.
+    """
+    start, source, z_paths = axis_z
+    low, fan, ways = lines
+    pairs, paths = 0, 0
+    for a in range(start[z], start[z + 1]):
+        for y in range(fan.size):
+            pair, path = met(words, at + (source[a] * in_y + low + y) * in_x * per, per, stretches)
+            pairs += pair * fan[y]
+            paths += path * ways[y] * z_paths[a]
+    return pairs, paths

@@ -1,6 +1,6 @@
 """Projections in groups: depthwise convolutions, pools, diagonals (one channel a group) and grouped convolutions.
 
-Shapes as in conv.py, but weights [classes, Cin, Cout / groups] and the x axis has plain taps: no event lists are made.
+Shapes as in conv.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.fan_out import Arrays, met, reach
+from snncc.runtime.kernels.fan_out import Arrays, delivered, reach
 from snncc.runtime.kernels.vectors import (
     add, item, load, load_mask, multiply, ones_in, select, store, subtract, widen, zeros,
 )  # fmt: skip
@@ -83,16 +83,14 @@ def depthwise(
     steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
     planes, per, sparse = words.shape[1], channels // 16, live.size > 0
     size = words.shape[2] * per
-    low, fan, ways = reach(y_start, y_source, y_paths, y0, y1)
+    lines = reach(y_start, y_source, y_paths, y0, y1)
     for s in range(steps):
         pairs, paths = 0, 0
-        for a in range(z_start[z], z_start[z + 1]):
-            for p in range(planes):
-                line = ((t0 + s) * planes + p) * size + (z_source[a] * in_y + low) * in_x * per
-                for y in range(fan.size):
-                    pair, path = met(words, line + y * in_x * per, per, stretches)
-                    pairs += pair * fan[y]
-                    paths += path * ways[y] * z_paths[a]
+        for p in range(planes):
+            at = ((t0 + s) * planes + p) * size
+            pair, path = delivered(words, at, z, (z_start, z_source, z_paths), lines, in_y, in_x, per, stretches)
+            pairs += pair
+            paths += path
         counts[0, t0 + s] += np.uint64(pairs)
         counts[1, t0 + s] += np.uint64(0 if sparse else pairs)
         counts[2, t0 + s] += np.uint64(paths)
@@ -129,52 +127,89 @@ def depthwise(
 
 
 @compiled
-def grouped(
-    planes: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int, cout: int, groups: int,
-    z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,
-    x_start: Array, x_source: Array, x_tap: Array, x_classes: int,
-    weights: Array, nonzero: Array, multiplicity: Array, scale: Array, current: Array, first: bool, counts: Array,
-) -> None:  # fmt: skip
-    """Any groups: each event adds its Cout / groups weights to the channels of its group.
+def list_events(
+    words: Array, first: int, positions: int, in_x: int, per: int, per_x: int, offset: Array,
+    ids: Array, targets: Array, ptr: Array, at: int,
+) -> int:  # fmt: skip
+    """Lists the events of some positions, whose words begin at `first`, behind ids[at]: id = x * per_x + channel, and
+    where its group's sums begin (offset [Cin]). ptr [positions + 1] gets each position's start."""
+    for q in range(positions):
+        ptr[q] = at
+        for w in range(per):
+            left = np.int64(item(words, first + q * per + w))
+            while left:
+                c = 16 * w + ones_in(~left & (left - 1))
+                ids[at], targets[at] = q % in_x * per_x + c, offset[c]
+                at += 1
+                left &= left - 1
+    ptr[positions] = at
+    return at
 
-    planes uint8; weights [classes, Cin, Cout / groups]; nonzero int64 [classes, Cin].
-    """
-    steps, width = current.shape[0], current.shape[2]
-    fan, per_group = weights.shape[2], weights.shape[1] // groups
-    total = np.empty(cout, current.dtype)
-    for s in range(steps):
-        events, alive, paths = 0, 0, 0
-        for y in range(y0, y1):
-            for x in range(width):
-                total[:] = 0
-                for a in range(z_start[z], z_start[z + 1]):
-                    for b in range(y_start[y], y_start[y + 1]):
-                        line = (z_source[a] * in_y + y_source[b]) * in_x
-                        base = (z_tap[a] * y_classes + y_tap[b]) * x_classes
-                        for c in range(x_start[x], x_start[x + 1]):
-                            k = base + x_tap[c]
-                            for p in range(planes.shape[1]):
-                                for j in range(planes.shape[3]):
-                                    byte = planes[t0 + s, p, line + x_source[c], j]
-                                    i = 8 * j
-                                    while byte:
-                                        if byte & np.uint8(1):
-                                            g = i // per_group * fan
-                                            for m in range(fan):
-                                                if p == 0:
-                                                    total[g + m] += weights[k, i, m]
-                                                else:
-                                                    total[g + m] -= weights[k, i, m]
-                                            events += fan
-                                            alive += nonzero[k, i]
-                                            paths += fan * multiplicity[k]
-                                        byte = np.uint8(byte >> np.uint8(1))
-                                        i += 1
-                row = current[s, y - y0, x]
-                if first:
-                    row[:] = 0
-                for m in range(cout):
-                    row[m] += total[m] * scale[m]
-        counts[0, t0 + s] += np.uint64(events)
-        counts[1, t0 + s] += np.uint64(alive)
-        counts[2, t0 + s] += np.uint64(paths)
+
+def _grouped(lanes: int) -> Any:
+    """The kernel for rows of weights whose length is a multiple of `lanes`."""
+
+    def grouped(
+        words: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
+        axis_z: Arrays, axis_y: Arrays, y_classes: int, stretches: Arrays, runs: Arrays, per_x: int,
+        offset: Array, fan: int, weights: Array, nonzero: Array, scale: Array,
+        current: Array, first: bool, counts: Array,
+    ) -> None:  # fmt: skip
+        """Any groups: each event adds its Cout / groups weights (fan) to the sums of its group, which stay in L1.
+
+        The events of all input lines are listed once a step. Tables as in depthwise; runs: see plan.py; offset [Cin];
+        weights [rows, fan rounded up], zeros behind; nonzero int64 [rows].
+        """
+        z_start, z_source, z_tap, z_paths = axis_z
+        y_start, y_source, y_tap, y_paths = axis_y
+        run_start, run_first, run_stop, run_shift = runs
+        steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
+        planes, per, cin, length = words.shape[1], words.shape[3], offset.size, weights.shape[1]
+        size = words.shape[2] * per
+        lines = reach(y_start, y_source, y_paths, y0, y1)
+        low, z0, slabs = lines[0], z_start[z], z_start[z + 1] - z_start[z]
+        slab = lines[1].size * in_x
+        ids, targets = np.empty((2, planes * slabs * slab * cin), np.int32)
+        ptr = np.empty((planes, slabs, slab + 1), np.int64)
+        total = np.zeros(channels + length, weights.dtype)
+        for s in range(steps):
+            pairs, paths, alive, end = 0, 0, 0, 0
+            for p in range(planes):
+                at = ((t0 + s) * planes + p) * size
+                pair, path = delivered(words, at, z, (z_start, z_source, z_paths), lines, in_y, in_x, per, stretches)
+                pairs += pair
+                paths += path
+                for a in range(slabs):
+                    line = at + (z_source[z0 + a] * in_y + low) * in_x * per
+                    end = list_events(words, line, slab, in_x, per, per_x, offset, ids, targets, ptr[p, a], end)
+            for y in range(y0, y1):
+                for x in range(width):
+                    total[:] = 0
+                    for a in range(slabs):
+                        for b in range(y_start[y], y_start[y + 1]):
+                            line = (y_source[b] - low) * in_x
+                            base = (z_tap[z0 + a] * y_classes + y_tap[b]) * cin
+                            for r in range(run_start[x], run_start[x + 1]):
+                                for p in range(planes):
+                                    begin, stop = ptr[p, a, line + run_first[r]], ptr[p, a, line + run_stop[r]]
+                                    for e in range(begin, stop):
+                                        row, target = base + run_shift[r] + item(ids, e), np.int64(item(targets, e))
+                                        alive += nonzero[row]
+                                        for k in range(0, length, lanes):
+                                            weight = load(weights, row * length + k, lanes)
+                                            part = load(total, target + k, lanes)
+                                            part = add(part, weight) if p == 0 else subtract(part, weight)
+                                            store(total, target + k, part)
+                    at = ((s * current.shape[1] + y - y0) * width + x) * channels
+                    for c in range(0, channels, 16):
+                        wide = multiply(widen(load(total, c, 16)), load(scale, c, 16))
+                        store(current, at + c, wide if first else add(wide, load(current, at + c, 16)))
+            counts[0, t0 + s] += np.uint64(pairs * fan)
+            counts[1, t0 + s] += np.uint64(alive)
+            counts[2, t0 + s] += np.uint64(paths * fan)
+
+    grouped.__name__ = grouped.__qualname__ = f"grouped_of_{lanes}"
+    return compiled(grouped)
+
+
+GROUPED = {lanes: _grouped(lanes) for lanes in (8, 16, 32)}

@@ -13,7 +13,7 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.fan_out import Arrays, met, reach
+from snncc.runtime.kernels.fan_out import Arrays, delivered, reach
 from snncc.runtime.kernels.vectors import (
     add, at_least, item, load, load_mask, maximum, multiply, ones_in, select, splat, store, store_mask, subtract, zeros,
 )  # fmt: skip
@@ -93,28 +93,28 @@ def _tile(
     y_start, y_source, y_paths, y_floor = axis_y
     x_start, x_source, x_floor = axis_x
     levels, steps, signs, size = words.shape
-    low, fan, ways = reach(y_start, y_source, y_paths, y0, y1)
+    met = reach(y_start, y_source, y_paths, y0, y1)
+    low, height = met[0], met[1].size
     z0, slabs, width, per = z_start[z], z_start[z + 1] - z_start[z], x_start.size - 1, channels // 16
     lanes = in_x * channels  # of an input line; `slab` of all lines that a plane z gives
-    slab = fan.size * lanes
+    slab = height * lanes
     n, high = np.zeros(slabs * slab, like.dtype), np.empty(lanes, like.dtype)
     top = np.zeros((y1 - y0) * width * channels, like.dtype)
-    lines = np.empty(slabs * fan.size, np.int64)
+    lines = np.empty(slabs * height, np.int64)
     for t in range(steps):
         pairs, paths, fired = 0, 0, 0
         for plane in range(levels * signs):
             level, sign = plane // signs, plane % signs
             from_, worth = ((level * steps + t) * signs + sign) * size, (1 - 2 * sign) << level
+            pair, path = delivered(words, from_, z, (z_start, z_source, z_paths), met, in_y, in_x, per, stretches)
+            pairs += pair
+            paths += path
             for a in range(slabs):
                 first = from_ + (z_source[z0 + a] * in_y + low) * in_x * per
                 grown, at = base if plane == 0 else 1, a * slab
                 part = n[at : at + slab]
                 at = _count64(words, first, part, 0, slab, grown, worth)
                 _count16(words, first, part, at, slab, grown, worth)
-                for y in range(fan.size):
-                    pair, path = met(words, first + y * in_x * per, per, stretches)
-                    pairs += pair * fan[y]
-                    paths += path * ways[y] * z_paths[z0 + a]
         for y in range(y0, y1):
             meets = 0
             for a in range(slabs):
