@@ -24,12 +24,13 @@ from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
 from snncc.runtime.dynamics import Tile, level_scale
 from snncc.runtime.kernels import analog as kernels
-from snncc.runtime.kernels import conv, grouped, max_gate
+from snncc.runtime.kernels import conv, depthwise, max_gate
 from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
 from snncc.runtime.trace import Interlude, Trace, checked_value
 from snncc.synapses.routing import apply_all
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+ALL = slice(None)
 _TILE = 1 << 18  # currents of one tile and chunk: 1 MiB, half of a core's second-level cache
 
 
@@ -47,7 +48,8 @@ class FastEngine:
         self.stages = make_plan(network)
         for stage in self.stages:
             for link in stage.links:
-                _prove(link)
+                for part in [block for _, _, block in link.blocks] or [link]:
+                    _prove(part)
         self._scratch = buffers.Scratch()
 
     def run(
@@ -141,10 +143,13 @@ class FastEngine:
         population, kind = stage.population, stage.population.kind
         depth, height, width = spatial(population.shape)
         channels, positions = padded(population.channels), depth * height * width
-        inputs = []  # one for each level of a link's spikes
+        inputs = []  # one for each level of a link's spikes, and block of it
         for link in stage.spiking:
             moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
-            inputs += [(link, planes, level_scale(link, k)) for k, planes in enumerate(moved)]
+            for k, planes in enumerate(moved):
+                for part, where, inner in link.blocks or ((ALL, ALL, link),):
+                    bits = np.ascontiguousarray(planes[..., part])
+                    inputs.append((inner, bits, level_scale(inner, k), where, k == 0 and link is stage.spiking[0]))
         fires, integrate = population.fires, isinstance(kind, Readout)
         train = buffers.new_train(timesteps if fires else 0, stage.planes, population, stage.levels)
         finals = np.zeros((positions if integrate else 0, channels), stage.dtype)
@@ -168,8 +173,14 @@ class FastEngine:
                 current = self._scratch.array("current", (chunk, y1 - y0, width, channels), stage.dtype)
                 if not inputs:
                     current[:] = 0
-                for k, (link, planes, scale) in enumerate(inputs):
-                    self._project(link, planes, scale, t0, z, y0, y1, current, k == 0, done.pairs[link.name])
+                for link, planes, scale, where, first in inputs:
+                    of_tile, pairs = (link, planes, scale, t0, z, y0, y1), done.pairs[link.name]
+                    if padded(link.channels) == channels:
+                        self._project(*of_tile, current, first, pairs)
+                        continue
+                    block = self._scratch.array("block", (*current.shape[:3], padded(link.channels)), stage.dtype)
+                    self._project(*of_tile, block, True, pairs)
+                    current[..., where] = block if first else current[..., where] + block
                 tile.advance(current.reshape(chunk, n, channels), part, shared, t0, done.events)
             tile.finish(done.events)
             if integrate:
@@ -202,28 +213,19 @@ class FastEngine:
             ptr = self._scratch.array("ptr", (planes.shape[1], in_x + 1), np.int32)
             runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
             conv.gather(
-                planes, *common, cin, link.channels, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin,
+                planes, *common, cin, link.channels // link.groups, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin,
                 link.weights, tables["nonzero"], tables["paths"], scale, scaled,
                 current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
             )  # fmt: skip
-            return
-        assert link.kernel in ("depthwise", "grouped")
-        table_z = (axis_z.start, axis_z.source, axis_z.tap, tables["z_paths"])
-        table_y = (axis_y.start, axis_y.source, axis_y.tap, tables["y_paths"])
-        stretches = (tables["x_stop"], tables["x_fan"], tables["x_ways"])
-        if link.kernel == "depthwise":
-            grouped.depthwise(
-                buffers.words(planes), *common, table_z, table_y,
-                (axis_x.start, axis_x.source, axis_x.tap, tables["alike"]), len(axis_y.classes), len(axis_x.classes),
-                stretches, link.weights, tables["live"], scale, scaled, current, first, counts,
-            )  # fmt: skip
         else:
-            runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
-            per_x = len(axis_z.classes) * len(axis_y.classes) * cin
-            grouped.GROUPED[min(32, link.weights.shape[1])](
-                buffers.words(planes), *common, table_z, table_y, len(axis_y.classes), stretches, runs, per_x,
-                tables["offset"], link.channels // link.groups, link.weights, tables["nonzero"], scale,
-                current, first, counts,
+            assert link.kernel == "depthwise"
+            depthwise.depthwise(
+                buffers.words(planes), *common,
+                (axis_z.start, axis_z.source, axis_z.tap, tables["z_paths"]),
+                (axis_y.start, axis_y.source, axis_y.tap, tables["y_paths"]),
+                (axis_x.start, axis_x.source, axis_x.tap, tables["alike"]), len(axis_y.classes), len(axis_x.classes),
+                (tables["x_stop"], tables["x_fan"], tables["x_ways"]),
+                link.weights, tables["live"], scale, scaled, current, first, counts,
             )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ constant: analog currents in their order, then the bias.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,12 @@ class Link:
     """One projection, ready to run.
 
     Args:
-        kernel: "gather", "depthwise", "grouped", "window" or "analog".
+        kernel: "gather", "depthwise", "blocks", "window" or "analog".
         relayout: routing that renames neurons; `inner` is the shape after it, which the tables refer to.
         axes: tables of z, y, x; weights' x classes are already in the order of `axes[2]`.
         weights: as the kernel wants them. scale: 2^shift [channels], applied if `scaled`.
         tables: further arrays, by name, as the kernel wants them.
+        blocks: of a grouped projection: bytes of a pre position, post channels, and the dense projection between them.
     """
 
     projection: Projection
@@ -79,6 +80,7 @@ class Link:
     scale: Array
     scaled: bool
     tables: dict[str, Array]
+    blocks: tuple[tuple[slice, slice, Link], ...] = ()
 
     @property
     def name(self) -> str:
@@ -210,51 +212,69 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             tables |= _fan_out((z, y, x), shape3[2]) | _floors(projection, routing, inner, missing)
         elif groups == 1:
             kernel = "gather"
-            order, x = _chain(x)
-            weight, multiplicity = weight[:, :, order], multiplicity[:, :, order]
-            per_x = len(z.classes) * len(y.classes) * inner[0]
-            assert shape3[2] * per_x < 2**31, projection.name  # ids are int32
-            weight, multiplicity = np.moveaxis(weight, 2, 0), np.moveaxis(multiplicity, 2, 0)
-            tables |= _runs(x, per_x) | _rows(weight, multiplicity)
-            weight = _blocks(_narrow(weight, table, planes[pre.name]))
+            x, weight, more = _gather(table, (z, y, x), weight, multiplicity, planes[pre.name], channels)
+            tables |= more
         elif groups == inner[0] == channels:
             kernel = "depthwise"
             rows = np.zeros((prod(weight.shape[:3]), padded(channels)), dtype)
             rows[:, :channels] = weight.reshape(-1, channels)
-            alone = replace(table, weight=_by_group(table.weight, groups))
+            alone = replace(table, weight=np.swapaxes(table.weight, -2, -1))  # a channel sums its own weights only
             weight, scale = _narrow(_wrapped(rows), alone, planes[pre.name]), _wrapped(scale)
             live = np.packbits(weight != 0, axis=1, bitorder="little").view(np.uint16)
             tables |= _fan_out((z, y, x), shape3[2])
             tables |= {"alike": _alike(x), "live": live[: 0 if np.all(rows[:, :channels]) else None]}
         else:
-            kernel, fan = "grouped", channels // groups
-            order, x = _chain(x)
-            per_x = len(z.classes) * len(y.classes) * inner[0]
-            lanes = min(max(8, 1 << (fan - 1).bit_length()), 32)
-            rows = np.moveaxis(weight[:, :, order], 2, 0).reshape(-1, fan)
-            alone = replace(table, weight=_by_group(table.weight, groups))
-            weight = _narrow(np.pad(rows, ((0, 0), (0, -fan % lanes))), alone, planes[pre.name])
-            tables |= _fan_out((z, y, x), shape3[2]) | _runs(x, per_x)
-            tables |= {"nonzero": np.count_nonzero(rows, axis=1), "offset": np.arange(inner[0]) // (inner[0] // groups) * fan}
+            kernel = "blocks"
     out = spatial(post.shape)
     assert out == (z.outputs, y.outputs, x.outputs), projection.name
-    return Link(
+    link = Link(
         projection, kernel, relayout, pre.shape, inner, out, channels, groups, (z, y, x),
         np.ascontiguousarray(weight), scale, scaled, tables,
     )  # fmt: skip
+    return _in_blocks(link, table, multiplicity, planes[pre.name]) if kernel == "blocks" else link
+
+
+def _gather(
+    table: Taps, axes: Axes, weight: Array, multiplicity: Array, planes: int, fan: int
+) -> tuple[AxisTaps, Array, dict[str, Array]]:
+    """The x axis, weights and tables for the gather. weight [z, y, x, Cin, Cout]; fan: outputs of an event there."""
+    z, y, x = axes
+    order, x = _chain(x)
+    cin = weight.shape[3]
+    per_x = len(z.classes) * len(y.classes) * cin
+    assert len(x.classes) * per_x < 2**31  # ids are int32
+    weight, multiplicity = (np.moveaxis(values[:, :, order], 2, 0) for values in (weight, multiplicity))
+    return x, _blocks(_narrow(weight, table, planes)), _runs(x, per_x) | _rows(weight, multiplicity, fan)
+
+
+def _in_blocks(link: Link, table: Taps, multiplicity: Array, planes: int) -> Link:
+    """A grouped projection as dense ones of neighbouring groups: their weights are zero between groups, but an event
+    costs about as much for 64 outputs as for one. Blocks begin at whole words of channels."""
+    per, fan = link.inner[0] // link.groups, link.channels // link.groups
+    most = max(LANES // gcd(LANES, per), LANES // gcd(LANES, fan))
+    most *= max(1, 64 // (most * fan))
+    blocks = []
+    for begin in range(0, link.groups, most):
+        members = range(begin, min(begin + most, link.groups))
+        inputs, outputs = len(members) * per, len(members) * fan
+        dense = np.zeros((*link.weights.shape[:3], inputs, outputs), link.weights.dtype)
+        for k, g in enumerate(members):
+            dense[..., k * per : k * per + per, k * fan : k * fan + fan] = link.weights[..., g * per : g * per + per, :]
+        alone = replace(table, weight=dense.reshape(*table.weight.shape[:-2], inputs, outputs))
+        channels = slice(begin * fan, begin * fan + padded(outputs))
+        x, weights, tables = _gather(alone, link.axes, dense, multiplicity, planes, fan)
+        part = replace(
+            link, kernel="gather", inner=(inputs, *link.inner[1:]), channels=outputs, groups=len(members),
+            axes=(*link.axes[:2], x), weights=weights, tables=tables, scale=link.scale[channels],
+        )  # fmt: skip
+        blocks.append((slice(begin * per // 8, (begin * per + padded(inputs)) // 8), channels, part))
+    return replace(link, blocks=tuple(blocks))
 
 
 def _wrapped(rows: Array) -> Array:
     """[..., padded channels] -> [..., padded channels + 48]: 64 lanes that begin at any word of channels."""
     channels = rows.shape[-1]
     return np.ascontiguousarray(rows[..., np.arange(channels + 48) % channels])
-
-
-def _by_group(weight: Array, groups: int) -> Array:
-    """[..., Cin, Cout / groups] -> [..., Cin / groups, Cout]: the weights that an output sums."""
-    *classes, cin, fan = weight.shape
-    split_up = weight.reshape(*classes, groups, cin // groups, fan)
-    return np.moveaxis(split_up, -3, -2).reshape(*classes, cin // groups, groups * fan)
 
 
 def _alike(axis: AxisTaps) -> Array:
@@ -325,12 +345,12 @@ def _runs(axis: AxisTaps, per_x: int) -> dict[str, Array]:
     return {name: np.array(values, np.int64) for name, values in names.items()}
 
 
-def _rows(weight: Array, multiplicity: Array) -> dict[str, Array]:
+def _rows(weight: Array, multiplicity: Array, fan: int) -> dict[str, Array]:
     """Per weight row (class, input channel; at last the row of zeros): weights that are not zero, and paths (empty if
     every pair has one)."""
-    cin, cout = weight.shape[3:]
+    cin = weight.shape[3]
     nonzero = np.append(np.count_nonzero(weight, axis=4), 0).astype(np.int32)
-    paths = np.append(np.repeat(multiplicity.ravel() * cout, cin), 0).astype(np.int32)
+    paths = np.append(np.repeat(multiplicity.ravel() * fan, cin), 0).astype(np.int32)
     if np.all(multiplicity == 1):
         paths = np.zeros(0, np.int32)
     return {"nonzero": nonzero, "paths": paths}

@@ -1,6 +1,7 @@
-"""Projections in groups: depthwise convolutions, pools, diagonals (one channel a group) and grouped convolutions.
+"""Projections of each channel to itself: depthwise convolutions, pools, diagonals.
 
-Shapes as in conv.py.
+The spike bits of what 64 lanes of channels and neighbouring positions meet through one tap are the mask of the addition
+of that tap's weights, so the time does not depend on the rate. Shapes as in conv.py.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def depthwise(
     axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, y_classes: int, x_classes: int, stretches: Arrays,
     weights: Array, live: Array, scale: Array, scaled: bool, current: Array, first: bool, counts: Array,
 ) -> None:  # fmt: skip
-    """Cin = Cout = groups: the spike bits of the inputs that 64 lanes meet through a tap are the mask of its addition.
+    """Adds (first: writes) one projection's current for output lines y0..y1 of plane z, for steps t0...
 
     words uint16 [T, P, positions, channels / 16]. axis_z, axis_y: (start, source, tap, paths of each pair); axis_x:
     (start, source, tap, [[end, step]]): outputs up to an end meet inputs alike, each `step` further than the last one.
@@ -124,92 +125,3 @@ def depthwise(
                     alive += more
                 counts[1, t0 + s] += np.uint64(alive)
             x = stop
-
-
-@compiled
-def list_events(
-    words: Array, first: int, positions: int, in_x: int, per: int, per_x: int, offset: Array,
-    ids: Array, targets: Array, ptr: Array, at: int,
-) -> int:  # fmt: skip
-    """Lists the events of some positions, whose words begin at `first`, behind ids[at]: id = x * per_x + channel, and
-    where its group's sums begin (offset [Cin]). ptr [positions + 1] gets each position's start."""
-    for q in range(positions):
-        ptr[q] = at
-        for w in range(per):
-            left = np.int64(item(words, first + q * per + w))
-            while left:
-                c = 16 * w + ones_in(~left & (left - 1))
-                ids[at], targets[at] = q % in_x * per_x + c, offset[c]
-                at += 1
-                left &= left - 1
-    ptr[positions] = at
-    return at
-
-
-def _grouped(lanes: int) -> Any:
-    """The kernel for rows of weights whose length is a multiple of `lanes`."""
-
-    def grouped(
-        words: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
-        axis_z: Arrays, axis_y: Arrays, y_classes: int, stretches: Arrays, runs: Arrays, per_x: int,
-        offset: Array, fan: int, weights: Array, nonzero: Array, scale: Array,
-        current: Array, first: bool, counts: Array,
-    ) -> None:  # fmt: skip
-        """Any groups: each event adds its Cout / groups weights (fan) to the sums of its group, which stay in L1.
-
-        The events of all input lines are listed once a step. Tables as in depthwise; runs: see plan.py; offset [Cin];
-        weights [rows, fan rounded up], zeros behind; nonzero int64 [rows].
-        """
-        z_start, z_source, z_tap, z_paths = axis_z
-        y_start, y_source, y_tap, y_paths = axis_y
-        run_start, run_first, run_stop, run_shift = runs
-        steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
-        planes, per, cin, length = words.shape[1], words.shape[3], offset.size, weights.shape[1]
-        size = words.shape[2] * per
-        lines = reach(y_start, y_source, y_paths, y0, y1)
-        low, z0, slabs = lines[0], z_start[z], z_start[z + 1] - z_start[z]
-        slab = lines[1].size * in_x
-        ids, targets = np.empty((2, planes * slabs * slab * cin), np.int32)
-        ptr = np.empty((planes, slabs, slab + 1), np.int64)
-        total = np.zeros(channels + length, weights.dtype)
-        for s in range(steps):
-            pairs, paths, alive, end = 0, 0, 0, 0
-            for p in range(planes):
-                at = ((t0 + s) * planes + p) * size
-                pair, path = delivered(words, at, z, (z_start, z_source, z_paths), lines, in_y, in_x, per, stretches)
-                pairs += pair
-                paths += path
-                for a in range(slabs):
-                    line = at + (z_source[z0 + a] * in_y + low) * in_x * per
-                    end = list_events(words, line, slab, in_x, per, per_x, offset, ids, targets, ptr[p, a], end)
-            for y in range(y0, y1):
-                for x in range(width):
-                    total[:] = 0
-                    for a in range(slabs):
-                        for b in range(y_start[y], y_start[y + 1]):
-                            line = (y_source[b] - low) * in_x
-                            base = (z_tap[z0 + a] * y_classes + y_tap[b]) * cin
-                            for r in range(run_start[x], run_start[x + 1]):
-                                for p in range(planes):
-                                    begin, stop = ptr[p, a, line + run_first[r]], ptr[p, a, line + run_stop[r]]
-                                    for e in range(begin, stop):
-                                        row, target = base + run_shift[r] + item(ids, e), np.int64(item(targets, e))
-                                        alive += nonzero[row]
-                                        for k in range(0, length, lanes):
-                                            weight = load(weights, row * length + k, lanes)
-                                            part = load(total, target + k, lanes)
-                                            part = add(part, weight) if p == 0 else subtract(part, weight)
-                                            store(total, target + k, part)
-                    at = ((s * current.shape[1] + y - y0) * width + x) * channels
-                    for c in range(0, channels, 16):
-                        wide = multiply(widen(load(total, c, 16)), load(scale, c, 16))
-                        store(current, at + c, wide if first else add(wide, load(current, at + c, 16)))
-            counts[0, t0 + s] += np.uint64(pairs * fan)
-            counts[1, t0 + s] += np.uint64(alive)
-            counts[2, t0 + s] += np.uint64(paths * fan)
-
-    grouped.__name__ = grouped.__qualname__ = f"grouped_of_{lanes}"
-    return compiled(grouped)
-
-
-GROUPED = {lanes: _grouped(lanes) for lanes in (8, 16, 32)}
