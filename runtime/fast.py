@@ -213,20 +213,23 @@ class FastEngine:
             ptr = self._scratch.array("ptr", (planes.shape[1], in_x + 1), np.int32)
             runs = (tables["run_start"], tables["run_first"], tables["run_stop"], tables["run_shift"])
             conv.gather(
-                planes, *common, cin, link.channels // link.groups, *zy, *runs, len(axis_z.classes) * len(axis_y.classes) * cin,
-                link.weights, tables["nonzero"], tables["paths"], scale, scaled,
-                current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
+                planes, *common, cin, link.channels // link.groups, *zy, *runs,
+                len(axis_z.classes) * len(axis_y.classes) * cin, link.weights, tables["nonzero"], tables["paths"],
+                scale, scaled, current, first, conv.ONES, conv.PLACES, ids, ptr, counts,
             )  # fmt: skip
         else:
             assert link.kernel == "depthwise"
+            table_x = (axis_x.start, axis_x.source, axis_x.tap, tables["alike"])
             depthwise.depthwise(
-                buffers.words(planes), *common,
-                (axis_z.start, axis_z.source, axis_z.tap, tables["z_paths"]),
-                (axis_y.start, axis_y.source, axis_y.tap, tables["y_paths"]),
-                (axis_x.start, axis_x.source, axis_x.tap, tables["alike"]), len(axis_y.classes), len(axis_x.classes),
-                (tables["x_stop"], tables["x_fan"], tables["x_ways"]),
+                buffers.words(planes), *common, *_counted(link), table_x, len(axis_y.classes), len(axis_x.classes),
                 link.weights, tables["live"], scale, scaled, current, first, counts,
             )  # fmt: skip
+
+
+def _counted(link: Link) -> tuple[tuple[Array, ...], ...]:
+    """For kernels that count by the closed form: z, y: (start, source, tap, paths of each pair); stretches of x."""
+    zy = [(a.start, a.source, a.tap, link.tables[f"{name}_paths"]) for name, a in zip("zy", link.axes, strict=False)]
+    return *zy, (link.tables["x_stop"], link.tables["x_fan"], link.tables["x_ways"])
 
 
 def _tiling(total: int, height: int, line: int, timesteps: int, threads: int) -> tuple[int, int]:
@@ -322,23 +325,18 @@ def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally, 
     assert planes.shape[:3] == train.shape[:3] and planes.flags.c_contiguous
     flat, out = (buffers.words(bits).reshape(*bits.shape[:3], -1) for bits in (planes, train))
     tables, largest = link.tables, ((1 << stage.levels) - 1) * sum(kind.base**t for t in range(timesteps))
-    like = np.empty(0, np.min_scalar_type(-largest - 1))
-    axis_z, axis_y = (
-        (axis.start, axis.source, tables[f"{name}_paths"], tables[f"{name}_floor"])
-        for name, axis in zip("zy", link.axes, strict=False)
-    )
-    axis_x = (link.axes[2].start, link.axes[2].source, tables["x_floor"])
-    stretches = (tables["x_stop"], tables["x_fan"], tables["x_ways"])
+    like = np.empty(0, np.min_scalar_type(-min(largest + 1, 1 << 31)))  # the narrowest that holds every count
+    axis_x, floors = link.axes[2], (tables["z_floor"], tables["y_floor"], tables["x_floor"])
     lines = link.out[0] * link.out[1]
-    rows = max(1, (_TILE >> 3) // (planes.shape[3] * planes.shape[4] * 8 // lines))
+    rows = max(1, (_TILE >> 3) * lines // (prod(planes.shape[3:]) * 8))
     pieces = min(lines, threads)
 
     def run_lines(piece: int) -> Executed:
         done = Executed.nothing(stage, timesteps)
         start, stop = lines * piece // pieces, lines * (piece + 1) // pieces
         max_gate.max_gate(
-            flat, kind.base, start, stop, rows, in_y, in_x, channels, axis_z, axis_y, axis_x, stretches, like,
-            out, done.events, done.pairs[link.name],
+            flat, kind.base, start, stop, rows, in_y, in_x, channels, *_counted(link), axis_x.start, axis_x.source,
+            floors, like, out, done.events, done.pairs[link.name],
         )  # fmt: skip
         return done
 

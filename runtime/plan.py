@@ -209,7 +209,7 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
         scale = _channels(np.exp2(0 if shift is None else shift).astype(dtype), channels, dtype, 1)
         if isinstance(post.kind, MaxGate):
             kernel = "window"
-            tables |= _fan_out((z, y, x), shape3[2]) | _floors(projection, routing, inner, missing)
+            tables |= _fan_out((z, y, x), shape3[2]) | _floors(projection, routing, inner)
         elif groups == 1:
             kernel = "gather"
             x, weight, more = _gather(table, (z, y, x), weight, multiplicity, planes[pre.name], channels)
@@ -390,7 +390,7 @@ def _blocks(weight: Array) -> Array:
 
 
 def _fan_out(axes: Axes, width: int) -> dict[str, Array]:
-    """For counting by the closed form: paths of each pair along z and y; stretches of x with equal outputs and paths."""
+    """For kernels/fan_out.py: paths of each pair along z and y; stretches of x with equal outputs and paths."""
     paths = [np.array([len(members) for members in axis.classes], np.int64) for axis in axes]
     per_class = axes[2].pairs_of_source(width)
     fan, ways = per_class.sum(0), paths[2] @ per_class
@@ -399,10 +399,10 @@ def _fan_out(axes: Axes, width: int) -> dict[str, Array]:
     return found | {"x_stop": last + 1, "x_fan": fan[last], "x_ways": ways[last]}
 
 
-def _floors(projection: Projection, routing: tuple[Route, ...], inner: tuple[int, ...], missing: int) -> dict[str, Array]:
-    """Per axis, bool [outputs]: does a window there touch zeros that routing put in (they take part, unlike the window's
-    padding), or nothing at all (its count stays 0)?"""
-    floors = [np.zeros(1, bool)] * missing
+def _floors(projection: Projection, routing: tuple[Route, ...], inner: tuple[int, ...]) -> dict[str, Array]:
+    """Per axis, bool [outputs]: does a window there touch zeros that routing put in (they take part, unlike the
+    window's padding), or nothing at all (its count stays 0)?"""
+    floors = [np.zeros(1, bool)] * (4 - len(inner))
     for axis, size in enumerate(inner[1:]):
         source = np.arange(size)
         for route in routing:

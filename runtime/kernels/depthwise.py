@@ -14,7 +14,17 @@ from snncc.graph import Array
 from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.fan_out import Arrays, delivered, reach
 from snncc.runtime.kernels.vectors import (
-    add, item, load, load_mask, multiply, ones_in, select, store, subtract, widen, zeros,
+    add,
+    item,
+    load,
+    load_mask,
+    multiply,
+    ones_in,
+    select,
+    store,
+    subtract,
+    widen,
+    zeros,
 )  # fmt: skip
 
 
@@ -68,28 +78,28 @@ _block16 = _block(16)
 @compiled
 def depthwise(
     words: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
-    axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, y_classes: int, x_classes: int, stretches: Arrays,
+    axis_z: Arrays, axis_y: Arrays, stretches: Arrays, axis_x: Arrays, y_classes: int, x_classes: int,
     weights: Array, live: Array, scale: Array, scaled: bool, current: Array, first: bool, counts: Array,
 ) -> None:  # fmt: skip
     """Adds (first: writes) one projection's current for output lines y0..y1 of plane z, for steps t0...
 
-    words uint16 [T, P, positions, channels / 16]. axis_z, axis_y: (start, source, tap, paths of each pair); axis_x:
-    (start, source, tap, [[end, step]]): outputs up to an end meet inputs alike, each `step` further than the last one.
-    stretches: see fan_out.py. weights [classes, channels + 48], uint16 live [classes or none,
-    (channels + 48) / 16] (which are not zero; none: all) and scale [channels + 48] begin anew behind the last channel.
+    words uint16 [T, P, positions, channels / 16]. axis_z, axis_y, stretches: see fan_out.py; axis_x: (start, source,
+    tap, [[end, step]]): outputs up to an end meet inputs alike, each `step` further than the one before. weights
+    [classes, channels + 48], uint16 live [classes, (channels + 48) / 16] (which are not zero; empty: all are) and scale
+    [channels + 48] begin anew behind the last channel.
     """
-    z_start, z_source, z_tap, z_paths = axis_z
-    y_start, y_source, y_tap, y_paths = axis_y
+    z_start, z_source, z_tap, _ = axis_z
+    y_start, y_source, y_tap, _ = axis_y
     x_start, x_source, x_tap, x_stretch = axis_x
     steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
     planes, per, sparse = words.shape[1], channels // 16, live.size > 0
     size = words.shape[2] * per
-    lines = reach(y_start, y_source, y_paths, y0, y1)
+    lines = reach(axis_y, y0, y1)
     for s in range(steps):
         pairs, paths = 0, 0
         for p in range(planes):
             at = ((t0 + s) * planes + p) * size
-            pair, path = delivered(words, at, z, (z_start, z_source, z_paths), lines, in_y, in_x, per, stretches)
+            pair, path = delivered(words, at, z, axis_z, lines, in_y, in_x, per, stretches)
             pairs += pair
             paths += path
         counts[0, t0 + s] += np.uint64(pairs)

@@ -1,4 +1,8 @@
-"""Counts what events meet by the closed form: events of a line times the outputs that its positions have."""
+"""Counts what events meet by the closed form: events of a line times the outputs that its positions have.
+
+Tables: an axis is (start, source, tap, paths), CSR from outputs to the inputs that they read, `paths` being those of
+each pair; stretches are (stop, fan, ways): inputs x up to `stop` have as many outputs and paths each.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,10 @@ Arrays = tuple[Array, ...]
 
 
 @compiled
-def reach(start: Array, source: Array, paths: Array, first: int, last: int) -> tuple[int, Array, Array]:
+def reach(axis: Arrays, first: int, last: int) -> tuple[int, Array, Array]:
     """What outputs first..last of an axis read: the lowest input, and from it on how many of them read each input, and
-    by how many paths. paths int64: of each pair."""
+    by how many paths."""
+    start, source, _, paths = axis
     low, high = 0, 0
     read = source[start[first] : start[last]]
     if read.size > 0:
@@ -30,8 +35,7 @@ def reach(start: Array, source: Array, paths: Array, first: int, last: int) -> t
 def met(words: Array, line: int, per: int, stretches: Arrays) -> tuple[int, int]:
     """(pairs, paths) from the events of one line to the positions of one output line.
 
-    words: flat uint16, `per` of them a position, from words[line] on; stretches: (stop, fan, ways): the inputs up to
-    `stop` have as many outputs and paths each.
+    words: uint16, `per` of them a position, from flat index `line` on.
     """
     stop, fan, ways = stretches
     pairs, paths, x = 0, 0, 0
@@ -53,11 +57,9 @@ def delivered(
     words: Array, at: int, z: int, axis_z: Arrays, lines: tuple[int, Array, Array], in_y: int, in_x: int, per: int,
     stretches: Arrays,
 ) -> tuple[int, int]:  # fmt: skip
-    """(pairs, paths) from the events of the plane of bits that begins at words[at] to some lines of output plane z.
-
-    axis_z: (start, source, paths of each pair); lines: what those lines reach along y.
-    """
-    start, source, z_paths = axis_z
+    """(pairs, paths) from the events of the plane of bits from words[at] on to some lines of output plane z; `lines`:
+    what those lines reach along y."""
+    start, source, _, z_paths = axis_z
     low, fan, ways = lines
     pairs, paths = 0, 0
     for a in range(start[z], start[z + 1]):

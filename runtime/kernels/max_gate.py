@@ -15,12 +15,25 @@ from snncc.graph import Array
 from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.fan_out import Arrays, delivered, reach
 from snncc.runtime.kernels.vectors import (
-    add, at_least, item, load, load_mask, maximum, multiply, ones_in, select, splat, store, store_mask, subtract, zeros,
+    add,
+    at_least,
+    item,
+    load,
+    load_mask,
+    maximum,
+    multiply,
+    ones_in,
+    select,
+    splat,
+    store,
+    store_mask,
+    subtract,
+    zeros,
 )  # fmt: skip
 
 
 def _steps_of(lanes: int) -> tuple[Any, Any, Any]:
-    """The three steps for blocks of `lanes` channels; each returns where it stopped, less than a block before `stop`."""
+    """The three steps for blocks of `lanes` channels; each returns where it stopped: less than a block is left."""
 
     def count(words: Array, first: int, n: Array, at: int, stop: int, base: int, worth: int) -> int:
         """n[at:stop] <- base * n + worth * spikes; words[first] holds the spikes of n[0:16]."""
@@ -85,15 +98,15 @@ _count16, _column16, _fire16 = _steps_of(16)
 @compiled
 def _tile(
     words: Array, base: int, z: int, y0: int, y1: int, in_y: int, in_x: int, channels: int,
-    axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, stretches: Arrays, like: Array,
+    axis_z: Arrays, axis_y: Arrays, stretches: Arrays, x_start: Array, x_source: Array, floors: Arrays, like: Array,
     out: Array, events: Array, counts: Array,
 ) -> None:  # fmt: skip
     """Output lines y0..y1 of plane z."""
-    z_start, z_source, z_paths, z_floor = axis_z
-    y_start, y_source, y_paths, y_floor = axis_y
-    x_start, x_source, x_floor = axis_x
+    z_start, z_source, _, _ = axis_z
+    y_start, y_source, _, _ = axis_y
+    z_floor, y_floor, x_floor = floors
     levels, steps, signs, size = words.shape
-    met = reach(y_start, y_source, y_paths, y0, y1)
+    met = reach(axis_y, y0, y1)
     low, height = met[0], met[1].size
     z0, slabs, width, per = z_start[z], z_start[z + 1] - z_start[z], x_start.size - 1, channels // 16
     lanes = in_x * channels  # of an input line; `slab` of all lines that a plane z gives
@@ -106,7 +119,7 @@ def _tile(
         for plane in range(levels * signs):
             level, sign = plane // signs, plane % signs
             from_, worth = ((level * steps + t) * signs + sign) * size, (1 - 2 * sign) << level
-            pair, path = delivered(words, from_, z, (z_start, z_source, z_paths), met, in_y, in_x, per, stretches)
+            pair, path = delivered(words, from_, z, axis_z, met, in_y, in_x, per, stretches)
             pairs += pair
             paths += path
             for a in range(slabs):
@@ -142,21 +155,21 @@ def _tile(
 @compiled
 def max_gate(
     words: Array, base: int, start: int, stop: int, rows: int, in_y: int, in_x: int, channels: int,
-    axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, stretches: Arrays, like: Array,
+    axis_z: Arrays, axis_y: Arrays, stretches: Arrays, x_start: Array, x_source: Array, floors: Arrays, like: Array,
     out: Array, events: Array, counts: Array,
 ) -> None:  # fmt: skip
     """Output lines start..stop (z * Y + y) over all steps, in tiles of at most `rows` lines.
 
-    words uint16 [levels, T, 1 or 2 signs, positions * channels / 16]; out alike, of the windows. axis_z, axis_y:
-    (start, source, paths of each pair, floor); axis_x: (start, source, floor); floor: does an output there touch zeros
-    that routing put in, or nothing? stretches: see fan_out.py. like: an array of the dtype of counts. events uint64
-    [T]; counts uint64 [3, T].
+    words uint16 [levels, T, 1 or 2 signs, positions * channels / 16]; out alike, of the windows. axis_z, axis_y,
+    stretches: see fan_out.py. floors, of z, y and x, bool [outputs]: does an output touch zeros that routing put in, or
+    nothing at all? like: an array of the dtype of counts. events uint64 [T]; counts uint64 [3, T].
     """
     height = axis_y[0].size - 1
     while start < stop:
         z, y = start // height, start % height
         end = min(y + rows, height, y + stop - start)
         _tile(
-            words, base, z, y, end, in_y, in_x, channels, axis_z, axis_y, axis_x, stretches, like, out, events, counts
-        )
+            words, base, z, y, end, in_y, in_x, channels, axis_z, axis_y, stretches, x_start, x_source, floors, like,
+            out, events, counts,
+        )  # fmt: skip
         start += end - y
