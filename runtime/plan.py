@@ -284,16 +284,16 @@ def _alike(axis: AxisTaps) -> Array:
     """
     met = [(axis.source[a:b], axis.tap[a:b]) for a, b in zip(axis.start[:-1], axis.start[1:], strict=True)]
     found: list[tuple[int, int]] = []
-    step = None
+    steps: set[int] = set()  # of the stretch so far: at most one
     for o in range(1, axis.outputs):
-        (sources, classes), (before, same) = met[o], met[o - 1]
+        (before, same), (sources, classes) = met[o - 1], met[o]
         moved = set(sources - before) if np.array_equal(classes, same) else set()
-        if len(moved) == 1 and (step is None or step in moved):
-            (step,) = moved
+        if len(moved) == 1 and len(moved | steps) == 1:
+            steps = moved
         else:
-            found.append((o, step or 1))
-            step = None
-    return np.array([*found, (axis.outputs, step or 1)], np.int64)
+            found.append((o, min(steps, default=1)))
+            steps = set()
+    return np.array([*found, (axis.outputs, min(steps, default=1))], np.int64)
 
 
 def _chain(axis: AxisTaps) -> tuple[list[int], AxisTaps]:
