@@ -24,7 +24,7 @@ from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
 from snncc.runtime.dynamics import Tile, level_scale
 from snncc.runtime.kernels import analog as kernels
-from snncc.runtime.kernels import conv, depthwise, max_gate
+from snncc.runtime.kernels import conv, depthwise, fan_out, max_gate
 from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
 from snncc.runtime.trace import Interlude, Trace, checked_value
 from snncc.synapses.routing import apply_all
@@ -81,7 +81,7 @@ class FastEngine:
                     else:
                         analog[name] = kind.encode(x, 1, seed)
                 elif isinstance(kind, MaxGate):
-                    trains[name] = _gate(stage, trains, timesteps, tally, each, self.threads)
+                    trains[name] = _gate(stage, trains, timesteps, done, each, self.threads)
                 else:
                     constant = self._constant(stage, analog, tally, each)
                     output, potential = self._neurons(stage, trains, constant, timesteps, prefixes, tally, each)
@@ -143,9 +143,12 @@ class FastEngine:
         population, kind = stage.population, stage.population.kind
         depth, height, width = spatial(population.shape)
         channels, positions = padded(population.channels), depth * height * width
+        counted = Executed.nothing(stage, timesteps)
         inputs = []  # one for each level of a link's spikes, and block of it
         for link in stage.spiking:
             moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
+            if link.kernel == "depthwise":
+                counted.pairs[link.name] += _met(link, moved, each, self.threads)
             for k, planes in enumerate(moved):
                 for part, where, inner in link.blocks or ((ALL, ALL, link),):
                     bits = np.ascontiguousarray(planes[..., part])
@@ -189,6 +192,7 @@ class FastEngine:
 
         for done in each(run_tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
             tally.add(stage, done)
+        tally.add(stage, counted)
         return train, buffers.channels_first(history if keep else finals, population.shape) if integrate else finals
 
     def _project(
@@ -219,17 +223,22 @@ class FastEngine:
             )  # fmt: skip
         else:
             assert link.kernel == "depthwise"
-            table_x = (axis_x.start, axis_x.source, axis_x.tap, tables["alike"])
+            axes = [(axis.start, axis.source, axis.tap) for axis in link.axes]
             depthwise.depthwise(
-                buffers.words(planes), *common, *_counted(link), table_x, len(axis_y.classes), len(axis_x.classes),
-                link.weights, tables["live"], scale, scaled, current, first, counts,
+                buffers.words(planes), *common, *axes[:2], (*axes[2], tables["alike"]), len(axis_y.classes),
+                len(axis_x.classes), link.weights, tables["live"], scale, scaled, current, first, counts,
             )  # fmt: skip
 
 
-def _counted(link: Link) -> tuple[tuple[Array, ...], ...]:
-    """For kernels that count by the closed form: z, y: (start, source, tap, paths of each pair); stretches of x."""
-    zy = [(a.start, a.source, a.tap, link.tables[f"{name}_paths"]) for name, a in zip("zy", link.axes, strict=False)]
-    return *zy, (link.tables["x_stop"], link.tables["x_fan"], link.tables["x_ways"])
+def _met(link: Link, train: Array, each: Each, threads: int) -> Array:
+    """What the spikes meet by the closed form, uint64 [3, T]; the kernel counts nonzero pairs where some weights are 0."""
+    counts, timesteps = np.zeros((3, train.shape[1]), np.uint64), train.shape[1]
+    words, per = buffers.words(train).reshape(*train.shape[:3], -1), train.shape[4] // 2
+    tables = [link.tables[name] for name in ("z_fan", "z_ways", "y_fan", "y_ways", "x_stop", "x_fan", "x_ways")]
+    cuts = [timesteps * k // threads for k in range(threads + 1)]
+    each(lambda k: fan_out.met(words, per, cuts[k], cuts[k + 1], *tables, counts), range(threads))
+    counts[1] *= np.uint64("live" not in link.tables or link.tables["live"].size == 0)
+    return counts
 
 
 def _tiling(total: int, height: int, line: int, timesteps: int, threads: int) -> tuple[int, int]:
@@ -253,6 +262,7 @@ def _prove(link: Link) -> None:
     if link.kernel == "gather":
         rows = classes * link.inner[0] + 1
         assert link.weights.shape == (rows * channels,) and link.tables["nonzero"].shape == (rows,)
+        assert spatial(link.inner)[2] * rows // len(link.axes[2].classes) < 2**31  # ids are int32
         assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
     elif link.kernel == "depthwise":
         channels += 48
@@ -313,7 +323,7 @@ def _round(current: Array, shift: Array) -> None:
     np.right_shift(current, down, out=current)
 
 
-def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally, each: Each, threads: int) -> Array:
+def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, done: Executed, each: Each, threads: int) -> Array:
     """Runs one max gate: its train."""
     population, link = stage.population, stage.links[0]
     planes = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
@@ -324,22 +334,20 @@ def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally, 
     train = buffers.new_train(timesteps, stage.planes, population, stage.levels)
     assert planes.shape[:3] == train.shape[:3] and planes.flags.c_contiguous
     flat, out = (buffers.words(bits).reshape(*bits.shape[:3], -1) for bits in (planes, train))
-    tables, largest = link.tables, ((1 << stage.levels) - 1) * sum(kind.base**t for t in range(timesteps))
+    largest = ((1 << stage.levels) - 1) * sum(kind.base**t for t in range(timesteps))
     like = np.empty(0, np.min_scalar_type(-min(largest + 1, 1 << 31)))  # the narrowest that holds every count
-    axis_x, floors = link.axes[2], (tables["z_floor"], tables["y_floor"], tables["x_floor"])
+    axes = [(a.start, a.source, link.tables[f"{name}_floor"]) for name, a in zip("zyx", link.axes, strict=True)]
     lines = link.out[0] * link.out[1]
     rows = max(1, (_TILE >> 3) * lines // (prod(planes.shape[3:]) * 8))
-    pieces = min(lines, threads)
+    cuts = [lines * k // threads for k in range(threads + 1)]
 
-    def run_lines(piece: int) -> Executed:
-        done = Executed.nothing(stage, timesteps)
-        start, stop = lines * piece // pieces, lines * (piece + 1) // pieces
+    def run_lines(k: int) -> Array:
+        events = np.zeros(timesteps, np.uint64)
         max_gate.max_gate(
-            flat, kind.base, start, stop, rows, in_y, in_x, channels, *_counted(link), axis_x.start, axis_x.source,
-            floors, like, out, done.events, done.pairs[link.name],
+            flat, kind.base, cuts[k], cuts[k + 1], rows, in_y, in_x, channels, *axes, like, out, events
         )  # fmt: skip
-        return done
+        return events
 
-    for done in each(run_lines, range(pieces)):
-        tally.add(stage, done)
+    done.events += sum(each(run_lines, range(threads)))
+    done.pairs[link.name] += _met(link, planes, each, threads)
     return train

@@ -22,6 +22,7 @@ from snncc.errors import PlanError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, MaxGate, MultiThreshold, Readout, Settled, Signed
+from snncc.runtime.tables import alike, fan_out, floors, wrapped
 from snncc.synapses.routing import Route, split
 from snncc.synapses.taps import AxisTaps, Taps, taps
 
@@ -209,7 +210,7 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
         scale = _channels(np.exp2(0 if shift is None else shift).astype(dtype), channels, dtype, 1)
         if isinstance(post.kind, MaxGate):
             kernel = "window"
-            tables |= _fan_out((z, y, x), shape3[2]) | _floors(projection, routing, inner)
+            tables |= fan_out((z, y, x), shape3) | floors(projection, routing, inner)
         elif groups == 1:
             kernel = "gather"
             x, weight, more = _gather(table, (z, y, x), weight, multiplicity, planes[pre.name], channels)
@@ -219,10 +220,10 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             rows = np.zeros((prod(weight.shape[:3]), padded(channels)), dtype)
             rows[:, :channels] = weight.reshape(-1, channels)
             alone = replace(table, weight=np.swapaxes(table.weight, -2, -1))  # a channel sums its own weights only
-            weight, scale = _narrow(_wrapped(rows), alone, planes[pre.name]), _wrapped(scale)
+            weight, scale = _narrow(wrapped(rows), alone, planes[pre.name]), wrapped(scale)
             live = np.packbits(weight != 0, axis=1, bitorder="little").view(np.uint16)
-            tables |= _fan_out((z, y, x), shape3[2])
-            tables |= {"alike": _alike(x), "live": live[: 0 if np.all(rows[:, :channels]) else None]}
+            tables |= fan_out((z, y, x), shape3)
+            tables |= {"alike": alike(x), "live": live[: 0 if np.all(rows[:, :channels]) else None]}
         else:
             kernel = "blocks"
     out = spatial(post.shape)
@@ -242,7 +243,6 @@ def _gather(
     order, x = _chain(x)
     cin = weight.shape[3]
     per_x = len(z.classes) * len(y.classes) * cin
-    assert len(x.classes) * per_x < 2**31  # ids are int32
     weight, multiplicity = (np.moveaxis(values[:, :, order], 2, 0) for values in (weight, multiplicity))
     return x, _blocks(_narrow(weight, table, planes)), _runs(x, per_x) | _rows(weight, multiplicity, fan)
 
@@ -269,31 +269,6 @@ def _in_blocks(link: Link, table: Taps, multiplicity: Array, planes: int) -> Lin
         )  # fmt: skip
         blocks.append((slice(begin * per // 8, (begin * per + padded(inputs)) // 8), channels, part))
     return replace(link, blocks=tuple(blocks))
-
-
-def _wrapped(rows: Array) -> Array:
-    """[..., padded channels] -> [..., padded channels + 48]: 64 lanes that begin at any word of channels."""
-    channels = rows.shape[-1]
-    return np.ascontiguousarray(rows[..., np.arange(channels + 48) % channels])
-
-
-def _alike(axis: AxisTaps) -> Array:
-    """Stretches of outputs that meet inputs through the same classes, each a step further than the one before it.
-
-    int64 [stretches, 2]: end, step. Greedy: a stretch takes as many outputs as it can.
-    """
-    met = [(axis.source[a:b], axis.tap[a:b]) for a, b in zip(axis.start[:-1], axis.start[1:], strict=True)]
-    found: list[tuple[int, int]] = []
-    steps: set[int] = set()  # of the stretch so far: at most one
-    for o in range(1, axis.outputs):
-        (before, same), (sources, classes) = met[o - 1], met[o]
-        moved = set(sources - before) if np.array_equal(classes, same) else set()
-        if len(moved) == 1 and len(moved | steps) == 1:
-            steps = moved
-        else:
-            found.append((o, min(steps, default=1)))
-            steps = set()
-    return np.array([*found, (axis.outputs, min(steps, default=1))], np.int64)
 
 
 def _chain(axis: AxisTaps) -> tuple[list[int], AxisTaps]:
@@ -387,28 +362,3 @@ def _blocks(weight: Array) -> Array:
         flat[len(rows) * channel : len(rows) * (channel + lanes)] = rows[:, channel : channel + lanes].ravel()
         channel += lanes
     return flat
-
-
-def _fan_out(axes: Axes, width: int) -> dict[str, Array]:
-    """For kernels/fan_out.py: paths of each pair along z and y; stretches of x with equal outputs and paths."""
-    paths = [np.array([len(members) for members in axis.classes], np.int64) for axis in axes]
-    per_class = axes[2].pairs_of_source(width)
-    fan, ways = per_class.sum(0), paths[2] @ per_class
-    last = np.flatnonzero((np.diff(fan, append=-1) != 0) | (np.diff(ways, append=-1) != 0))
-    found = {f"{name}_paths": paths[k][axes[k].tap] for k, name in enumerate("zy")}
-    return found | {"x_stop": last + 1, "x_fan": fan[last], "x_ways": ways[last]}
-
-
-def _floors(projection: Projection, routing: tuple[Route, ...], inner: tuple[int, ...]) -> dict[str, Array]:
-    """Per axis, bool [outputs]: does a window there touch zeros that routing put in (they take part, unlike the
-    window's padding), or nothing at all (its count stays 0)?"""
-    floors = [np.zeros(1, bool)] * (4 - len(inner))
-    for axis, size in enumerate(inner[1:]):
-        source = np.arange(size)
-        for route in routing:
-            moved = route.along(axis, source)
-            assert moved is not None
-            source = moved
-        met = projection.synapse.taps(axis, len(source))
-        floors.append(np.any((met >= 0) & (source[met] < 0), axis=1) | np.all(met < 0, axis=1))
-    return {f"{name}_floor": floor for name, floor in zip("zyx", floors, strict=True)}

@@ -12,20 +12,9 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.fan_out import Arrays, delivered, reach
-from snncc.runtime.kernels.vectors import (
-    add,
-    item,
-    load,
-    load_mask,
-    multiply,
-    ones_in,
-    select,
-    store,
-    subtract,
-    widen,
-    zeros,
-)  # fmt: skip
+from snncc.runtime.kernels import vectors as vec
+
+Arrays = tuple[Array, ...]
 
 
 def _block(lanes: int) -> Any:
@@ -46,21 +35,21 @@ def _block(lanes: int) -> Any:
             at = from_
             while at + lanes <= stop:
                 channel, word = at % channels, first + at // 16
-                total = zeros(weights, lanes)
+                total = vec.zeros(weights, lanes)
                 for p in range(planes):
                     for j in range(taps):
-                        spikes = load_mask(words, p * size + word + item(starts, j), lanes)
-                        row = item(rows, j) * padded + channel
-                        weight = load(weights, row, lanes)
-                        total = select(spikes, add(total, weight) if p == 0 else subtract(total, weight), total)
+                        spikes = vec.load_mask(words, p * size + word + vec.item(starts, j), lanes)
+                        row = vec.item(rows, j) * padded + channel
+                        weight = vec.load(weights, row, lanes)
+                        total = vec.select(spikes, vec.add(total, weight) if p == 0 else vec.subtract(total, weight), total)
                         if sparse:
-                            alive += ones_in(spikes & load_mask(live, row // 16, lanes))
-                wide = widen(total)
+                            alive += vec.ones_in(spikes & vec.load_mask(live, row // 16, lanes))
+                wide = vec.widen(total)
                 if scaled:
-                    wide = multiply(wide, load(scale, channel, lanes))
+                    wide = vec.multiply(wide, vec.load(scale, channel, lanes))
                 if add_to:
-                    wide = add(wide, load(current, target + at, lanes))
-                store(current, target + at, wide)
+                    wide = vec.add(wide, vec.load(current, target + at, lanes))
+                vec.store(current, target + at, wide)
                 at += lanes
             first += step
             target += channels
@@ -78,33 +67,23 @@ _block16 = _block(16)
 @compiled
 def depthwise(
     words: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
-    axis_z: Arrays, axis_y: Arrays, stretches: Arrays, axis_x: Arrays, y_classes: int, x_classes: int,
+    axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, y_classes: int, x_classes: int,
     weights: Array, live: Array, scale: Array, scaled: bool, current: Array, first: bool, counts: Array,
 ) -> None:  # fmt: skip
     """Adds (first: writes) one projection's current for output lines y0..y1 of plane z, for steps t0...
 
-    words uint16 [T, P, positions, channels / 16]. axis_z, axis_y, stretches: see fan_out.py; axis_x: (start, source,
-    tap, [[end, step]]): outputs up to an end meet inputs alike, each `step` further than the one before. weights
-    [classes, channels + 48], uint16 live [classes, (channels + 48) / 16] (which are not zero; empty: all are) and scale
-    [channels + 48] begin anew behind the last channel.
+    words uint16 [T, P, positions, channels / 16]. axis_z, axis_y: (start, source, tap); axis_x: with [[end, step]]
+    besides: outputs up to an end meet inputs alike, each `step` further than the one before. weights [classes, channels
+    + 48], uint16 live [classes, (channels + 48) / 16] (which are not zero; empty: all are) and scale [channels + 48]
+    begin anew behind the last channel. counts uint64 [3, T]: pairs of nonzero weights are added to row 1, if not all
+    are; the others, as in fan_out.py, are not counted here.
     """
-    z_start, z_source, z_tap, _ = axis_z
-    y_start, y_source, y_tap, _ = axis_y
+    z_start, z_source, z_tap = axis_z
+    y_start, y_source, y_tap = axis_y
     x_start, x_source, x_tap, x_stretch = axis_x
     steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
-    planes, per, sparse = words.shape[1], channels // 16, live.size > 0
+    planes, per = words.shape[1], channels // 16
     size = words.shape[2] * per
-    lines = reach(axis_y, y0, y1)
-    for s in range(steps):
-        pairs, paths = 0, 0
-        for p in range(planes):
-            at = ((t0 + s) * planes + p) * size
-            pair, path = delivered(words, at, z, axis_z, lines, in_y, in_x, per, stretches)
-            pairs += pair
-            paths += path
-        counts[0, t0 + s] += np.uint64(pairs)
-        counts[1, t0 + s] += np.uint64(0 if sparse else pairs)
-        counts[2, t0 + s] += np.uint64(paths)
     most = (z_start[z + 1] - z_start[z]) * np.diff(y_start).max() * np.diff(x_start).max()
     starts, rows = np.empty(most, np.int64), np.empty(most, np.int64)
     for y in range(y0, y1):

@@ -13,23 +13,9 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
-from snncc.runtime.kernels.fan_out import Arrays, delivered, reach
-from snncc.runtime.kernels.vectors import (
-    add,
-    at_least,
-    item,
-    load,
-    load_mask,
-    maximum,
-    multiply,
-    ones_in,
-    select,
-    splat,
-    store,
-    store_mask,
-    subtract,
-    zeros,
-)  # fmt: skip
+from snncc.runtime.kernels import vectors as vec
+
+Arrays = tuple[Array, ...]
 
 
 def _steps_of(lanes: int) -> tuple[Any, Any, Any]:
@@ -38,21 +24,21 @@ def _steps_of(lanes: int) -> tuple[Any, Any, Any]:
     def count(words: Array, first: int, n: Array, at: int, stop: int, base: int, worth: int) -> int:
         """n[at:stop] <- base * n + worth * spikes; words[first] holds the spikes of n[0:16]."""
         while at + lanes <= stop:
-            new = load(n, at, lanes)
+            new = vec.load(n, at, lanes)
             if base != 1:
-                new = multiply(new, splat(n.dtype.type(base), new))
-            more = add(new, splat(n.dtype.type(worth), new))
-            store(n, at, select(load_mask(words, first + at // 16, lanes), more, new))
+                new = vec.multiply(new, vec.splat(n.dtype.type(base), new))
+            more = vec.add(new, vec.splat(n.dtype.type(worth), new))
+            vec.store(n, at, vec.select(vec.load_mask(words, first + at // 16, lanes), more, new))
             at += lanes
         return at
 
     def column(n: Array, lines: Array, meets: int, least: int, high: Array, at: int, stop: int) -> int:
         """high[at:stop]: the largest of n over the lines that begin at lines[:meets], and `least`."""
         while at + lanes <= stop:
-            best = splat(n.dtype.type(least), load(high, at, lanes))
+            best = vec.splat(n.dtype.type(least), vec.load(high, at, lanes))
             for j in range(meets):
-                best = maximum(best, load(n, item(lines, j) + at, lanes))
-            store(high, at, best)
+                best = vec.maximum(best, vec.load(n, vec.item(lines, j) + at, lanes))
+            vec.store(high, at, best)
             at += lanes
         return at
 
@@ -65,23 +51,23 @@ def _steps_of(lanes: int) -> tuple[Any, Any, Any]:
         size = out.shape[3]
         while c + lanes <= channels:
             for x in range(x_start.size - 1):
-                old = load(top, at + x * channels + c, lanes)
-                best = zeros(top, lanes) if x_floor[x] else splat(top.dtype.type(least), old)
-                for j in range(item(x_start, x), item(x_start, x + 1)):
-                    best = maximum(best, load(high, item(x_source, j) * channels + c, lanes))
-                store(top, at + x * channels + c, best)
+                old = vec.load(top, at + x * channels + c, lanes)
+                best = vec.zeros(top, lanes) if x_floor[x] else vec.splat(top.dtype.type(least), old)
+                for j in range(vec.item(x_start, x), vec.item(x_start, x + 1)):
+                    best = vec.maximum(best, vec.load(high, vec.item(x_source, j) * channels + c, lanes))
+                vec.store(top, at + x * channels + c, best)
                 if base != 1:
-                    old = multiply(old, splat(top.dtype.type(base), old))
-                change = subtract(best, old)
+                    old = vec.multiply(old, vec.splat(top.dtype.type(base), old))
+                change = vec.subtract(best, old)
                 for p in range(signs):
                     for level in range(levels - 1, -1, -1):
-                        bit = splat(top.dtype.type(1 << level), change)
-                        spikes = at_least(change, bit)
-                        change = select(spikes, subtract(change, bit), change)
+                        bit = vec.splat(top.dtype.type(1 << level), change)
+                        spikes = vec.at_least(change, bit)
+                        change = vec.select(spikes, vec.subtract(change, bit), change)
                         plane = ((level * out.shape[1] + t) * signs + p) * size
-                        store_mask(out, plane + target + (x * channels + c) // 16, spikes)
-                        events += ones_in(spikes)
-                    change = subtract(zeros(top, lanes), change)  # what is left is not positive
+                        vec.store_mask(out, plane + target + (x * channels + c) // 16, spikes)
+                        events += vec.ones_in(spikes)
+                    change = vec.subtract(vec.zeros(top, lanes), change)  # what is left is not positive
             c += lanes
         return c, events
 
@@ -98,16 +84,15 @@ _count16, _column16, _fire16 = _steps_of(16)
 @compiled
 def _tile(
     words: Array, base: int, z: int, y0: int, y1: int, in_y: int, in_x: int, channels: int,
-    axis_z: Arrays, axis_y: Arrays, stretches: Arrays, x_start: Array, x_source: Array, floors: Arrays, like: Array,
-    out: Array, events: Array, counts: Array,
+    axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, like: Array, out: Array, events: Array,
 ) -> None:  # fmt: skip
     """Output lines y0..y1 of plane z."""
-    z_start, z_source, _, _ = axis_z
-    y_start, y_source, _, _ = axis_y
-    z_floor, y_floor, x_floor = floors
+    z_start, z_source, z_floor = axis_z
+    y_start, y_source, y_floor = axis_y
+    x_start, x_source, x_floor = axis_x
     levels, steps, signs, size = words.shape
-    met = reach(axis_y, y0, y1)
-    low, height = met[0], met[1].size
+    read = y_source[y_start[y0] : y_start[y1]]
+    low, height = (read.min(), read.max() + 1 - read.min()) if read.size > 0 else (0, 0)
     z0, slabs, width, per = z_start[z], z_start[z + 1] - z_start[z], x_start.size - 1, channels // 16
     lanes = in_x * channels  # of an input line; `slab` of all lines that a plane z gives
     slab = height * lanes
@@ -115,13 +100,10 @@ def _tile(
     top = np.zeros((y1 - y0) * width * channels, like.dtype)
     lines = np.empty(slabs * height, np.int64)
     for t in range(steps):
-        pairs, paths, fired = 0, 0, 0
+        fired = 0
         for plane in range(levels * signs):
             level, sign = plane // signs, plane % signs
             from_, worth = ((level * steps + t) * signs + sign) * size, (1 - 2 * sign) << level
-            pair, path = delivered(words, from_, z, axis_z, met, in_y, in_x, per, stretches)
-            pairs += pair
-            paths += path
             for a in range(slabs):
                 first = from_ + (z_source[z0 + a] * in_y + low) * in_x * per
                 grown, at = base if plane == 0 else 1, a * slab
@@ -147,29 +129,22 @@ def _tile(
             c, more = _fire16(*window, c, channels)
             fired += more
         events[t] += np.uint64(fired)
-        counts[0, t] += np.uint64(pairs)
-        counts[1, t] += np.uint64(pairs)
-        counts[2, t] += np.uint64(paths)
 
 
 @compiled
 def max_gate(
     words: Array, base: int, start: int, stop: int, rows: int, in_y: int, in_x: int, channels: int,
-    axis_z: Arrays, axis_y: Arrays, stretches: Arrays, x_start: Array, x_source: Array, floors: Arrays, like: Array,
-    out: Array, events: Array, counts: Array,
+    axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, like: Array, out: Array, events: Array,
 ) -> None:  # fmt: skip
     """Output lines start..stop (z * Y + y) over all steps, in tiles of at most `rows` lines.
 
-    words uint16 [levels, T, 1 or 2 signs, positions * channels / 16]; out alike, of the windows. axis_z, axis_y,
-    stretches: see fan_out.py. floors, of z, y and x, bool [outputs]: does an output touch zeros that routing put in, or
-    nothing at all? like: an array of the dtype of counts. events uint64 [T]; counts uint64 [3, T].
+    words uint16 [levels, T, 1 or 2 signs, positions * channels / 16]; out alike, of the windows. An axis is (start,
+    source, floor), floor bool [outputs]: does an output there touch zeros that routing put in, or nothing at all?
+    like: an array of the dtype of counts. events uint64 [T].
     """
     height = axis_y[0].size - 1
     while start < stop:
         z, y = start // height, start % height
         end = min(y + rows, height, y + stop - start)
-        _tile(
-            words, base, z, y, end, in_y, in_x, channels, axis_z, axis_y, stretches, x_start, x_source, floors, like,
-            out, events, counts,
-        )  # fmt: skip
+        _tile(words, base, z, y, end, in_y, in_x, channels, axis_z, axis_y, axis_x, like, out, events)
         start += end - y
