@@ -231,7 +231,7 @@ class FastEngine:
 
 
 def _met(link: Link, train: Array, each: Each, threads: int) -> Array:
-    """What the spikes meet by the closed form, uint64 [3, T]; the kernel counts nonzero pairs where some weights are 0."""
+    """What the spikes meet by the closed form, uint64 [3, T]; where some weights are 0, without nonzero pairs."""
     counts, timesteps = np.zeros((3, train.shape[1]), np.uint64), train.shape[1]
     words, per = buffers.words(train).reshape(*train.shape[:3], -1), train.shape[4] // 2
     tables = [link.tables[name] for name in ("z_fan", "z_ways", "y_fan", "y_ways", "x_stop", "x_fan", "x_ways")]

@@ -41,7 +41,8 @@ def _block(lanes: int) -> Any:
                         spikes = vec.load_mask(words, p * size + word + vec.item(starts, j), lanes)
                         row = vec.item(rows, j) * padded + channel
                         weight = vec.load(weights, row, lanes)
-                        total = vec.select(spikes, vec.add(total, weight) if p == 0 else vec.subtract(total, weight), total)
+                        more = vec.add(total, weight) if p == 0 else vec.subtract(total, weight)
+                        total = vec.select(spikes, more, total)
                         if sparse:
                             alive += vec.ones_in(spikes & vec.load_mask(live, row // 16, lanes))
                 wide = vec.widen(total)
