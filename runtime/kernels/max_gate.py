@@ -24,9 +24,9 @@ def _steps_of(lanes: int) -> tuple[Any, Any, Any]:
     def count(words: Array, first: int, n: Array, at: int, stop: int, base: int, worth: int) -> int:
         """n[at:stop] <- base * n + worth * spikes; words[first] holds the spikes of n[0:16]."""
         while at + lanes <= stop:
-            new = vec.load(n, at, lanes)
-            if base != 1:
-                new = vec.multiply(new, vec.splat(n.dtype.type(base), new))
+            old = new = vec.load(n, at, lanes)
+            for _ in range(base - 1):  # there is no product of int8 lanes
+                new = vec.add(new, old)
             more = vec.add(new, vec.splat(n.dtype.type(worth), new))
             vec.store(n, at, vec.select(vec.load_mask(words, first + at // 16, lanes), more, new))
             at += lanes
@@ -56,9 +56,9 @@ def _steps_of(lanes: int) -> tuple[Any, Any, Any]:
                 for j in range(vec.item(x_start, x), vec.item(x_start, x + 1)):
                     best = vec.maximum(best, vec.load(high, vec.item(x_source, j) * channels + c, lanes))
                 vec.store(top, at + x * channels + c, best)
-                if base != 1:
-                    old = vec.multiply(old, vec.splat(top.dtype.type(base), old))
-                change = vec.subtract(best, old)
+                change = best
+                for _ in range(base):
+                    change = vec.subtract(change, old)
                 for p in range(signs):
                     for level in range(levels - 1, -1, -1):
                         bit = vec.splat(top.dtype.type(1 << level), change)
@@ -106,8 +106,7 @@ def _tile(
             from_, worth = ((level * steps + t) * signs + sign) * size, (1 - 2 * sign) << level
             for a in range(slabs):
                 first = from_ + (z_source[z0 + a] * in_y + low) * in_x * per
-                grown, at = base if plane == 0 else 1, a * slab
-                part = n[at : at + slab]
+                grown, part = base if plane == 0 else 1, n[a * slab : (a + 1) * slab]
                 at = _count64(words, first, part, 0, slab, grown, worth)
                 _count16(words, first, part, at, slab, grown, worth)
         for y in range(y0, y1):
