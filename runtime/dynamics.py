@@ -17,7 +17,6 @@ from snncc.runtime.kernels.neurons import driver
 from snncc.runtime.kernels.readout import integrate
 from snncc.runtime.kernels.settled import send, settle, settle_digits
 from snncc.runtime.kernels.signed import signed
-from snncc.runtime.layout import aligned, padded
 from snncc.runtime.plan import Stage
 
 MOST = np.iinfo(np.int32).max

@@ -51,6 +51,7 @@ class FastEngine:
             for link in stage.links:
                 prove(link)
         self._scratch = buffers.Scratch()
+        self._pool = ThreadPoolExecutor(self.threads)  # kept, as each thread has scratch memory
 
     def run(
         self,
@@ -68,35 +69,31 @@ class FastEngine:
         trace = Trace({}, {}, tally.counts)
         trains: dict[str, Array] = {}
         analog: dict[str, Array] = {}
-        with ThreadPoolExecutor(self.threads) as pool:
-            each = self._each(pool)
-            for stage in self.stages:
-                population, kind = stage.population, stage.population.kind
-                name = population.name
-                done = Executed.nothing(stage, timesteps)
-                if isinstance(kind, Encoder):
-                    x = checked_value(values, population, timesteps, interlude, trace.potentials)
-                    if kind.fires:
-                        trains[name] = _encode(kind, x, stage, timesteps, seed, done)
-                    else:
-                        analog[name] = kind.encode(x, 1, seed)
-                elif isinstance(kind, MaxGate):
-                    trains[name] = _gate(stage, trains, timesteps, done)
-                    planes = buffers.relayout(trains[stage.links[0].pre], stage.links[0].relayout, stage.links[0].pre_shape)
-                    self._count([(stage.links[0], k, p) for k, p in enumerate(planes)], tally, each)
+        for stage in self.stages:
+            population, kind = stage.population, stage.population.kind
+            name = population.name
+            done = Executed.nothing(stage, timesteps)
+            if isinstance(kind, Encoder):
+                x = checked_value(values, population, timesteps, interlude, trace.potentials)
+                if kind.fires:
+                    trains[name] = _encode(kind, x, stage, timesteps, seed, done)
                 else:
-                    constant = self._constant(stage, analog, tally, each)
-                    output, potential = self._neurons(stage, trains, constant, timesteps, prefixes, tally, each)
-                    if population.fires:
-                        trains[name] = output
-                    else:
-                        trace.potentials[name] = potential
-                tally.add(stage, done)
-                if record and population.fires:
-                    trace.spikes[name] = buffers.dense(trains[name], population.shape)
-                for spent in stage.last_use_of:
-                    trains.pop(spent, None)
-                    analog.pop(spent, None)
+                    analog[name] = kind.encode(x, 1, seed)
+            elif isinstance(kind, MaxGate):
+                trains[name] = self._gate(stage, trains, timesteps, tally, done)
+            else:
+                constant = self._constant(stage, analog, tally)
+                output, potential = self._neurons(stage, trains, constant, timesteps, prefixes, tally)
+                if population.fires:
+                    trains[name] = output
+                else:
+                    trace.potentials[name] = potential
+            tally.add(stage, done)
+            if record and population.fires:
+                trace.spikes[name] = buffers.dense(trains[name], population.shape)
+            for spent in stage.last_use_of:
+                trains.pop(spent, None)
+                analog.pop(spent, None)
         return trace
 
     def run_population(self, name: str, trains: dict[str, Array], timesteps: int) -> tuple[Array, Counts]:
@@ -104,17 +101,15 @@ class FastEngine:
         benchmarks."""
         stage = next(stage for stage in self.stages if stage.population.name == name)
         tally = Tally(timesteps)
-        with ThreadPoolExecutor(self.threads) as pool:
-            each = self._each(pool)
-            constant = self._constant(stage, {}, tally, each)
-            train, _ = self._neurons(stage, trains, constant, timesteps, False, tally, each)
+        constant = self._constant(stage, {}, tally)
+        train, _ = self._neurons(stage, trains, constant, timesteps, False, tally)
         return train, tally.counts
 
-    def _each(self, pool: ThreadPoolExecutor) -> Each:
+    def _each(self, task: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """`map` to a list, on this engine's threads."""
-        return lambda task, items: list(pool.map(task, items) if self.threads > 1 else map(task, items))
+        return list(self._pool.map(task, items) if self.threads > 1 else map(task, items))
 
-    def _constant(self, stage: Stage, analog: dict[str, Array], tally: Tally, each: Each) -> Array:
+    def _constant(self, stage: Stage, analog: dict[str, Array], tally: Tally) -> Array:
         """The part of the current that is the same at every step: [padded channels] or [positions, padded channels]."""
         shape, bias = stage.population.shape, stage.parameters.get("bias")
         total: Array | None = None
@@ -139,7 +134,6 @@ class FastEngine:
         timesteps: int,
         prefixes: bool,
         tally: Tally,
-        each: Each,
     ) -> tuple[Array, Array]:
         """Runs one population: its train (empty for readouts) and its potentials (empty for the others)."""
         population, kind = stage.population, stage.population.kind
@@ -163,7 +157,7 @@ class FastEngine:
             constant = np.tile(constant, stage.block[1])
         dynamics = Dynamics(stage, train, timesteps, self._scratch, history)
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads, stage.block[0])
-        stored = not (fused and len(inputs) == len(inputs[0][0].gathers) == 1)
+        stored = not (fused and len(inputs) == 1 and all(g.opens and g.closes for g in inputs[0][0].gathers))
         if not stored:
             steps = timesteps
 
@@ -190,15 +184,46 @@ class FastEngine:
             tile.finish(done.events)
             return done
 
-        self._count(inputs, tally, each)
-        for done in each(run_tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
+        self._count(inputs, tally)
+        for done in self._each(run_tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
             tally.add(stage, done)
         for link in stage.spiking:
             if link.gathers:
                 tally.check(link.name)
         return train, buffers.channels_first(history if keep else finals, population.shape) if integrate else finals
 
-    def _count(self, inputs: list[tuple[Link, int, Array]], tally: Tally, each: Each) -> None:
+    def _gate(
+        self, stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally, done: Executed
+    ) -> Array:
+        """Runs one max gate: its train."""
+        population, link = stage.population, stage.links[0]
+        planes = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
+        _, in_y, in_x = spatial(link.inner)
+        channels, kind = padded(link.channels), population.kind
+        assert planes.shape[3:] == (prod(link.inner[1:]), channels // 8) and link.inner[0] == link.channels
+        assert isinstance(kind, MaxGate) and planes.shape[:2] == (stage.levels, timesteps)
+        train = buffers.new_train(timesteps, stage.planes, population, stage.levels)
+        assert planes.shape[:3] == train.shape[:3] and planes.flags.c_contiguous
+        flat, out = (buffers.words(bits).reshape(*bits.shape[:3], -1) for bits in (planes, train))
+        largest = ((1 << stage.levels) - 1) * sum(kind.base**t for t in range(timesteps))
+        like = np.empty(0, np.min_scalar_type(-min(largest + 1, 1 << 31)))  # the narrowest that holds every count
+        axes = [(a.start, a.source, link.tables[f"{name}_floor"]) for name, a in zip("zyx", link.axes, strict=True)]
+        lines = link.out[0] * link.out[1]
+        rows = max(1, (_TILE >> 3) * lines // (prod(planes.shape[3:]) * 8))
+        cuts = [lines * k // self.threads for k in range(self.threads + 1)]
+
+        def run_lines(k: int) -> Array:
+            events = np.zeros(timesteps, np.uint64)
+            max_gate.max_gate(
+                flat, kind.base, cuts[k], cuts[k + 1], rows, in_y, in_x, channels, *axes, like, out, events
+            )  # fmt: skip
+            return events
+
+        done.events += sum(self._each(run_lines, range(self.threads)))
+        self._count([(link, level, levels) for level, levels in enumerate(planes)], tally)
+        return train
+
+    def _count(self, inputs: list[tuple[Link, int, Array]], tally: Tally) -> None:
         """What the events of all inputs meet."""
         steps = tally.counts.timesteps
         spans = [slice(steps * k // self.threads, steps * (k + 1) // self.threads) for k in range(self.threads)]
@@ -208,7 +233,7 @@ class FastEngine:
             assert link.census is not None
             return link.name, span, link.census.count(planes[span])
 
-        for found in each(count, [(one, span) for one in inputs for span in spans]):
+        for found in self._each(count, [(one, span) for one in inputs for span in spans]):
             tally.add_pairs(*found)
 
 
@@ -272,21 +297,3 @@ def _round(current: Array, shift: Array) -> None:
         np.left_shift(current, up, out=current)
     np.add(current, np.where(down > 0, 1 << np.maximum(down - 1, 0), 0).astype(np.int32), out=current)
     np.right_shift(current, down, out=current)
-
-
-def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, done: Executed) -> Array:
-    population, link = stage.population, stage.links[0]
-    planes = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
-    _, in_y, in_x = spatial(link.inner)
-    assert planes.shape[3:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8) and link.inner[0] == link.channels
-    assert isinstance(population.kind, MaxGate) and planes.shape[:2] == (stage.levels, timesteps)
-    train = buffers.new_train(timesteps, stage.planes, population, stage.levels)
-    counts = np.zeros((planes.shape[3], link.channels), np.int32)
-    top = np.zeros((*link.out, link.channels), np.int32)
-    tables = [link.tables[f"{axis}_{part}"] for axis in "zyx" for part in ("out", "window", "tap")]
-    sources = [table for axis in link.axes for table in (axis.start, axis.source)]
-    max_gate.max_gate(
-        planes, population.kind.base, in_y, in_x, *tables, *sources, link.tables["multiplicity"], link.tables["floor"],
-        counts, top, train, done.events, np.zeros((3, timesteps), np.uint64),
-    )  # fmt: skip
-    return train

@@ -10,10 +10,9 @@ its own, so the sub-pixel phases of an upsampling or a transposed convolution ar
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -59,8 +58,12 @@ class Gather:
         runs: start [blocks along x + 1] of each block's stretches first..stop of visited positions, met through class
             place + shift.
         scale: 2^shift of each lane of each chunk.
+        bytes: of its pre channels in a position.
         rows: of the whole projection, per axis int64 [size], the product of which (times the chunks, folded into the
             first) is the rows of weights that an event there meets.
+        opens: is it the first of its channels' parts? closes: the last?
+        first_byte, first_channel: of its pre channels in a position, and of its post channels, if groups make several
+            gathers of one projection.
         largest: what no sum of one step can exceed in size, if weights are whole.
     """
 
@@ -79,6 +82,11 @@ class Gather:
     scale: Array
     largest: int
     rows: tuple[Array, Array, Array]
+    bytes: int
+    opens: bool
+    closes: bool
+    first_byte: int = 0
+    first_channel: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -106,10 +114,10 @@ def gathers(
     slots = [(a, b, sign) for sign in range(signs) for a, b in product(range(z.most), range(y.most))]
     spread = _Spread(weight, z, y, [x.classes[k] for k in order], form)
     rows = [axis.pairs_of_source(n).sum(0) for axis, n in zip(blocked, size, strict=True)]
-    found = []
-    for some in np.array_split(np.arange(len(slots)), min(form.parts, len(slots))):
-        found.append(_part([slots[k] for k in some], z, y, x, visit, place, size, spread, scale, (spread.chunks * rows[0], rows[1], rows[2])))
-    return tuple(found)
+    parts = np.array_split(np.arange(len(slots)), min(form.parts, len(slots)))
+    found = [_part([slots[k] for k in some], z, y, x, visit, place, size, spread, scale) for some in parts]
+    met = spread.chunks * rows[0], rows[1], rows[2]
+    return tuple(replace(g, rows=met, opens=g is found[0], closes=g is found[-1]) for g in found)
 
 
 def _merged(axes: Axes, weight: Array) -> tuple[Axes, Array]:
@@ -278,7 +286,7 @@ class _Spread:
 
 def _part(
     slots: list[tuple[int, int, int]], z: _Phases, y: _Phases, x: AxisTaps, visit: Array, place: Array, size: Shape3,
-    spread: _Spread, scale: Array, met_rows: tuple[Array, Array, Array],
+    spread: _Spread, scale: Array,
 ) -> Gather:  # fmt: skip
     form = spread.form
     lines, start, phases = [], [0], []
@@ -314,7 +322,8 @@ def _part(
     assert len(x.classes) == len(spread.x) and int(place.max()) * int(units.max(initial=0)) < 2**31
     return Gather(
         form, *ints, ends[:-1] * row, units, len(x.classes), chunks, visit, place,
-        _stretches(x, place), weights, np.ascontiguousarray(by_lane.ravel()), int(largest), met_rows,
+        _stretches(x, place), weights, np.ascontiguousarray(by_lane.ravel()), int(largest),
+        (place, place, place), spread.cin // 8, True, True,
     )  # fmt: skip
 
 

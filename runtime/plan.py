@@ -13,8 +13,7 @@ constant: analog currents in their order, then the bias.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,10 @@ from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, MaxGate, MultiThreshold, Readout, Settled, Signed
 from snncc.runtime.census import Census
 from snncc.runtime.gather import Form, Gather, gathers
-from snncc.runtime.layout import Axes, Shape3, aligned, padded, spatial
+from snncc.runtime.layout import LANES, Axes, Shape3, aligned, padded, spatial
+from snncc.runtime.tables import alike, floors, wrapped
 from snncc.synapses.routing import Route, split
-from snncc.synapses.taps import AxisTaps, Taps, taps
+from snncc.synapses.taps import AxisTaps, taps
 
 SPIKING = (IntegrateFire, Signed, MultiThreshold, Settled)  # and those derived from them: Leaky, Radix
 _TRIVIAL = AxisTaps(np.array([0, 1]), np.array([0]), np.array([0]), ((0,),))
@@ -38,7 +38,7 @@ class Link:
     """One projection, ready to run.
 
     Args:
-        kernel: "gather", "depthwise", "grouped", "window" or "analog".
+        kernel: "gather", "depthwise", "window" or "analog".
         relayout: routing that renames neurons; `inner` is the shape after it, which the tables refer to.
         axes: tables of z, y, x; weights' x classes are already in the order of `axes[2]`.
         weights: as the kernel wants them. scale: 2^shift [channels], applied if `scaled`.
@@ -194,25 +194,14 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             raise PlanError("a projection of spikes needs shifts >= 0", node=projection.name)
         scale = _channels(np.exp2(0 if shift is None else shift).astype(dtype), channels, dtype, 1)
         if isinstance(post.kind, MaxGate):
-            kernel = "window"
-            tables |= _windows(table, shape3, missing, multiplicity)
-            tables["floor"] = _floor(projection, routing, inner, missing)
-        elif groups == 1:
-            kernel = "gather"
-            found = _gathers((z, y, x), weight, shape3, signs, scale)
-            weight = np.zeros(0, dtype)
+            kernel, tables = "window", floors(projection, routing, inner)
         elif groups == inner[0] == channels:
-            kernel = "depthwise"
-            flat = aligned((prod(weight.shape[:3]), padded(channels)), dtype)
-            flat[:, :channels] = weight.reshape(-1, channels)
-            bits = np.packbits(flat != 0, axis=1, bitorder="little").view(np.uint16)
-            tables |= {"live": bits, "multiplicity": multiplicity.ravel()}
-            weight = flat
+            kernel, tables = "depthwise", {"alike": alike(x)}
+            weight, scale = wrapped(_depthwise(weight, channels)), wrapped(scale)
         else:
-            kernel = "grouped"
-            weight = np.ascontiguousarray(weight.reshape(-1, *weight.shape[3:]))
-            tables |= {"nonzero": np.count_nonzero(weight, axis=2), "multiplicity": multiplicity.ravel()}
-        rows = tuple(found[0].rows) if found else tuple(np.ones(n, np.int64) for n in shape3)
+            kernel, found = "gather", _gathers((z, y, x), weight, groups, shape3, signs, scale)
+            weight = np.zeros(0, dtype)
+        rows = found[0].rows if found else (np.zeros(shape3[0], np.int64), *(np.ones(n, np.int64) for n in shape3[1:]))
         census = Census.of((z, y, x), plain, multiplicity, shape3, rows)
     out = spatial(post.shape)
     assert out == (z.outputs, y.outputs, x.outputs), projection.name
@@ -222,7 +211,33 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
     )  # fmt: skip
 
 
-def _gathers(axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array) -> tuple[Gather, ...]:
+def _gathers(
+    axes: Axes, weight: Array, groups: int, size: Shape3, signs: int, scale: Array
+) -> tuple[Gather, ...]:
+    """Those of a projection in groups [z, y, x classes, Cin, Cout / groups]: one for each part of each block.
+
+    Neighbouring groups are blocks of dense projections: their weights are zero between groups, but an event costs about
+    as much for 64 outputs as for one. Blocks begin at whole words of channels.
+    """
+    per, fan = weight.shape[3] // groups, weight.shape[4]
+    together = max(LANES // gcd(LANES, per), LANES // gcd(LANES, fan))
+    together *= max(1, 64 // (together * fan))
+    found: list[Gather] = []
+    for begin in range(0, groups, together):
+        members = range(min(together, groups - begin))
+        dense = np.zeros((*weight.shape[:3], len(members) * per, len(members) * fan), weight.dtype)
+        for k in members:
+            rows = weight[..., (begin + k) * per : (begin + k + 1) * per, :]
+            dense[..., k * per : (k + 1) * per, k * fan : (k + 1) * fan] = rows
+        channels = slice(begin * fan, begin * fan + padded(dense.shape[4]))
+        block = _block(axes, dense, size, signs, scale[channels], whole=groups <= together)
+        found += [replace(part, first_byte=begin * per // 8, first_channel=channels.start) for part in block]
+    return tuple(found)
+
+
+def _block(
+    axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array, *, whole: bool
+) -> tuple[Gather, ...]:
     """With weights and sums as narrow as can be proved. Only the end of a sum must fit int16, as additions wrap; sums
     of all taps that might not fit are made of parts that do.
 
@@ -230,44 +245,27 @@ def _gathers(axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array) 
     """
     most = int(np.abs(weight).max(initial=0))
     if weight.dtype == np.int32 and most < 2**15:
-        form = replace(_form(axes, padded(weight.shape[4]), 64), packed=most < 2**7)
+        form = replace(_form(axes, padded(weight.shape[4]), 64, whole), packed=most < 2**7)
         for parts in range(1, signs * len(axes[0].classes) * len(axes[1].classes) + 1):
             found = gathers(axes, weight.astype(np.int16), size, signs, scale, replace(form, parts=parts))
             if max(gather.largest for gather in found) < 2**15:
                 return found
-    return gathers(axes, weight, size, signs, scale, _form(axes, padded(weight.shape[4]), 32))
+    return gathers(axes, weight, size, signs, scale, _form(axes, padded(weight.shape[4]), 32, whole))
 
 
-def _form(axes: Axes, channels: int, lanes: int) -> Form:
-    """Chunks of post channels, and blocks that fill the lanes where their sides divide the output's."""
+def _form(axes: Axes, channels: int, lanes: int, whole: bool) -> Form:
+    """Chunks of post channels, and blocks that fill the lanes where their sides divide the output's. whole: these are
+    all channels of the population."""
     _, lines, width = (axis.outputs for axis in axes)
     chunk = next(n for n in (lanes, 32, 16) if channels % n == 0)
     by = 2 if chunk < lanes and lines % 2 == 0 else 1
-    bx = 2 if chunk * by < lanes and chunk == channels and width % 2 == 0 else 1
+    bx = 2 if chunk * by < lanes and chunk == channels and whole and width % 2 == 0 else 1
     return Form((by, bx), chunk * by * bx)
 
 
-def _windows(table: Taps, shape3: Shape3, missing: int, multiplicity: Array) -> dict[str, Array]:
-    """Per axis a CSR from each input to its windows."""
-    found = {"multiplicity": np.ascontiguousarray(multiplicity)}
-    for name, axis, size in zip("zyx", (_TRIVIAL,) * missing + table.axes, shape3, strict=True):
-        windows = np.repeat(np.arange(axis.outputs), np.diff(axis.start))
-        order = np.argsort(axis.source, kind="stable")
-        found[f"{name}_out"] = np.searchsorted(axis.source[order], np.arange(size + 1)).astype(np.int64)
-        found[f"{name}_window"] = windows[order].astype(np.int64)
-        found[f"{name}_tap"] = axis.tap[order].astype(np.int64)
-    return found
-
-
-def _floor(projection: Projection, routing: tuple[Route, ...], inner: tuple[int, ...], missing: int) -> Array:
-    """bool [Z, Y, X]: does the window hold zeros that routing put in (they take part, unlike the window's padding)?"""
-    touched = [np.zeros(1, bool)] * missing
-    for axis, size in enumerate(inner[1:]):
-        source = np.arange(size)
-        for route in routing:
-            moved = route.along(axis, source)
-            assert moved is not None
-            source = moved
-        met = projection.synapse.taps(axis, len(source))
-        touched.append(np.any((met >= 0) & (source[met] < 0), axis=1))
-    return np.asarray(reduce(np.logical_or.outer, touched))
+def _depthwise(weight: Array, channels: int) -> Array:
+    """[classes, padded channels], as int16 if no sum of one step can leave it."""
+    rows = np.zeros((prod(weight.shape[:3]), padded(channels)), weight.dtype)
+    rows[:, :channels] = weight.reshape(-1, channels)
+    most = np.abs(rows).sum(0, dtype=np.float64).max(initial=0)
+    return rows.astype(np.int16) if rows.dtype == np.int32 and most < 2**15 else rows

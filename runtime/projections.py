@@ -10,8 +10,8 @@ from snncc.graph import Array
 from snncc.runtime import buffers
 from snncc.runtime.dynamics import Tile
 from snncc.runtime.gather import NONE, Gather
-from snncc.runtime.kernels import grouped
 from snncc.runtime.kernels.conv import gatherer
+from snncc.runtime.kernels.depthwise import depthwise
 from snncc.runtime.layout import padded, spatial
 from snncc.runtime.plan import Link
 
@@ -29,51 +29,44 @@ def project(
     With a tile, its neurons respond to the current and `events` is counted up. Returns the rows of weights added (for
     kernels that add rows).
     """
-    _, in_y, in_x = spatial(link.inner)
     assert planes.dtype == np.uint8 and planes.flags.c_contiguous and planes.shape[1] == link.signs
     assert planes.shape[2:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8)
     shape = (t1 - t0, y1 - y0, link.out[2], padded(link.channels))
-    alone = first and tile is not None and len(link.gathers) == 1  # nothing is stored
+    alone = first and tile is not None and all(g.opens and g.closes for g in link.gathers)  # nothing is stored
     assert current.flags.c_contiguous and current.ndim == 1 and (alone or current.size == prod(shape))
     assert current.dtype == link.scale.dtype and 0 <= t0 < t1 <= planes.shape[0]
     assert 0 <= z < link.out[0] and 0 <= y0 < y1 <= link.out[1]
     scaled = link.scaled or level > 0
     if link.kernel == "gather":
         rows = 0
-        for k, gather in enumerate(link.gathers):
+        for gather in link.gathers:
             by = gather.form.block[0]
             assert y0 % by == 0 and y1 % by == 0
             low = (z * link.out[1] + y0) // by
-            span = low, low + (y1 - y0) // by
-            here = tile if k == len(link.gathers) - 1 else None
-            rows += _gather(gather, level, scaled, planes, t0, *span, current, shape, first and k == 0, scratch, here, events)
+            span, here = (low, low + (y1 - y0) // by), tile if gather.closes else None
+            new = first and gather.opens
+            rows += _gather(gather, level, scaled, planes, t0, *span, current, shape, new, scratch, here, events)
         return rows
-    assert tile is None
-    axis_z, axis_y, axis_x = link.axes
-    zy = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap, len(axis_y.classes))
-    plain_x = (axis_x.start, axis_x.source, axis_x.tap, len(axis_x.classes))
-    current = current.reshape(shape)
-    tables, common = link.tables, (t0, z, y0, y1, in_y, in_x)
-    scale = link.scale * link.scale.dtype.type(1 << level)
-    counts = np.zeros((3, planes.shape[0]), np.uint64)
-    if link.kernel == "depthwise":
-        grouped.depthwise(
-            buffers.words(planes), *common, *zy, *plain_x, link.weights, tables["live"], tables["multiplicity"],
-            scale, scaled, current, first, counts,
-        )  # fmt: skip
-    else:
-        grouped.grouped(
-            planes, *common, link.channels, link.groups, *zy, *plain_x, link.weights, tables["nonzero"],
-            tables["multiplicity"], scale, current, first, counts,
-        )  # fmt: skip
+    assert tile is None and link.kernel == "depthwise"
+    axes = [(axis.start, axis.source, axis.tap) for axis in link.axes]
+    depthwise(
+        buffers.words(planes), t0, z, y0, y1, *spatial(link.inner)[1:], *axes[:2], (*axes[2], link.tables["alike"]),
+        len(link.axes[1].classes), len(link.axes[2].classes), link.weights, _times(link.scale, level), scaled,
+        current.reshape(shape), first,
+    )  # fmt: skip
     return 0
+
+
+def _times(scale: Array, level: int) -> Array:
+    """Spikes of a level count 2^level times."""
+    return scale * scale.dtype.type(1 << level) if level else scale
 
 
 def _gather(
     gather: Gather, level: int, scaled: bool, planes: Array, t0: int, low: int, high: int, current: Array,
     shape: tuple[int, int, int, int], first: bool, scratch: buffers.Scratch, tile: Tile | None, events: Array,
 ) -> int:  # fmt: skip
-    form, size, channels = gather.form, len(gather.visit), planes.shape[3] * 8
+    form, size, channels = gather.form, len(gather.visit), gather.bytes * 8
     group = max(1, _LISTED // size)
     ids = scratch.array("ids", (group * gather.most_slots * size * channels + 64,), np.int32)
     ptr = scratch.array("ptr", (group * (size + 1),), np.int32)
@@ -83,9 +76,9 @@ def _gather(
     neurons = tile.neurons() if tile else (gather.scale, 0, (), _NO_TRAIN, 0)
     return int(
         kernel(
-            planes, t0, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
+            planes, t0, gather.first_byte, gather.bytes, gather.first_channel, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
             gather.x_classes, gather.chunks, gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1,
-            gather.weights, gather.scale * gather.scale.dtype.type(1 << level), scaled, current, shape,
+            gather.weights, _times(gather.scale, level), scaled, current, shape,
             first, group, ids, ptr,
             silence, *neurons, events,
         )
@@ -103,7 +96,8 @@ def prove(link: Link) -> None:
     classes = prod(len(axis.classes) for axis in link.axes)
     channels = padded(link.channels)
     if link.kernel == "depthwise":
-        assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
+        channels += 48
+        assert link.weights.shape == (classes, channels) and link.inner[0] == link.channels
     elif link.kernel == "analog" and link.groups == 1:
         assert link.weights.shape == (classes * link.inner[0] * channels,)
     assert link.scale.shape == (channels,)
@@ -120,13 +114,16 @@ def _prove_gather(gather: Gather, link: Link) -> None:
     assert len(gather.slot_start) == len(gather.phase) + 1 and gather.slot_start[-1] == len(gather.slot_line)
     assert np.all(gather.slot_line >= NONE) and np.all(gather.slot_line < link.signs * depth * height)
     assert np.array_equal(np.sort(gather.visit), np.arange(width)) and np.all(np.diff(gather.place) >= 0)
-    assert start[-1] == len(first) and np.all((0 <= first) & (first < stop) & (stop <= width))
+    assert start[-1] == len(first) and np.all((first >= 0) & (first < stop) & (stop <= width))
     low, high = gather.place[first] + shift, gather.place[stop - 1] + shift  # classes
     assert np.all(low >= 0) and np.all(high < gather.x_classes)
-    slot_bytes = padded(link.inner[0]) * gather.row_bytes
+    slot_bytes = 8 * gather.bytes * gather.row_bytes
+    assert gather.first_byte + gather.bytes <= padded(link.inner[0]) // 8
     assert np.array_equal(np.diff(gather.slot_start) * slot_bytes, gather.unit[gather.phase])
     ends = gather.weight_at + gather.chunks * gather.x_classes * gather.unit
     assert np.all(ends <= gather.weights.nbytes) and np.all(gather.weight_at > 0)
     lanes = gather.form.lanes
-    assert gather.chunks * lanes == by * bx * padded(link.channels) and (bx == 1 or gather.chunks == 1)
+    channels = gather.chunks * lanes // (by * bx)
+    assert channels * by * bx == gather.chunks * lanes and gather.first_channel + channels <= padded(link.channels)
+    assert bx == 1 or channels == padded(link.channels) == lanes // (by * bx)
     assert gather.scale.shape == (gather.chunks * lanes,) and gather.scale.dtype == link.scale.dtype

@@ -69,12 +69,13 @@ def _lister(channels: int) -> Any:
         mask_at = inlined(lambda sources, j, at: peek(item(sources, j) + at, 16))
 
     def list_events(
-        sources: Array, slots: int, stride: int, visit: Array, place: Array, unit: int, row: int,
+        sources: Array, slots: int, used: int, stride: int, visit: Array, place: Array, unit: int, row: int,
         ids: Array, at: int, ptr: Array, first: int,
     ) -> int:  # fmt: skip
         """Lists the events of one output line.
 
-        sources int64 [slots, rounded up to those taken together]: addresses of input lines, `stride` bytes a position;
+        sources int64 [slots, rounded up to those taken together]: addresses of input lines, `used` of `stride` bytes
+        a position;
         unit: bytes of a place; row: log2 of the bytes of a row. ids int32 gets the offsets, from `at`; ptr[first + k]
         is the start of the k-th visited position. Up to 64 entries behind the end are overwritten. Returns the end.
         """
@@ -84,7 +85,7 @@ def _lister(channels: int) -> Any:
             base = item(place, k) * unit
             x = item(visit, k) * stride
             for j in range(0, slots, together):
-                for w in range(0, stride, taken):
+                for w in range(0, used, taken):
                     mask = mask_at(sources, j, x + w)
                     found = set_bits(mask)
                     store(ids, at, (part(found, 0, half) << bits) + np.int32(base))
@@ -148,7 +149,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
     respond = rule if fused else _row(lanes, packed)  # never called
 
     def gather(
-        planes: Array, t0: int, low_block: int, high_block: int,
+        planes: Array, t0: int, first_byte: int, used: int, first_channel: int, low_block: int, high_block: int,
         slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
         visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array, scaled: bool,
         current: Array, shape: tuple[int, int, int, int], first: bool, group: int, ids: Array, ptr: Array, silence: Array,
@@ -167,7 +168,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
         blocks, xs, size = high_block - low_block, len(run_start) - 1, len(visit)
         stride = planes.shape[3]
         line_bytes = size * stride
-        origin, base, silent = planes.ctypes.data, weights.ctypes.data, silence.ctypes.data
+        origin, base, silent = planes.ctypes.data + first_byte, weights.ctypes.data, silence.ctypes.data
         step_bytes = planes.shape[1] * planes.shape[2] * planes.shape[3]
         to_step, to_words = train.shape[2] * train.shape[3] * train.shape[4], train.shape[4]
         sources = np.empty(np.max(slot_start[1:] - slot_start[:-1]) + 4, np.int64)
@@ -183,10 +184,10 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
                     sources[j] = origin + (t0 + s) * step_bytes + line * line_bytes if line >= 0 else silent
                 sources[slots : slots + 3] = silent
                 at = list_events(
-                    sources, slots, stride, visit, place, unit[phase[b]], row, ids, at, ptr, g * (size + 1)
+                    sources, slots, used, stride, visit, place, unit[phase[b]], row, ids, at, ptr, g * (size + 1)
                 )
             for chunk in range(chunks):
-                factor, channel = load(scale, chunk * lanes, lanes), chunk * width_of_chunk
+                factor, channel = load(scale, chunk * lanes, lanes), first_channel + chunk * width_of_chunk
                 for g in range(listed):
                     s, b = (done + g) // blocks, (done + g) % blocks
                     place_bytes = unit[phase[low_block + b]]

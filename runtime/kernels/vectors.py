@@ -16,6 +16,7 @@ from numba.core import types
 
 intrinsic: Any = extending.intrinsic  # what it makes can only be called in kernels
 _ELEMENTS: Any = {
+    types.int8: ir.IntType(8),
     types.uint8: ir.IntType(8),
     types.int16: ir.IntType(16),
     types.int32: ir.IntType(32),
@@ -277,3 +278,24 @@ _write(operator.lshift, shift_left)
 _write(operator.rshift, shift_right)
 _write(operator.ge, at_least)
 _write(operator.lt, below)
+
+
+@intrinsic
+def maximum(typing: Any, a: Any, b: Any) -> Any:
+    """The larger of a_k and b_k. Integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.icmp_signed(">", *args), *args)
+
+    return a(a, a), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_mask(typing: Any, words: Any, index: Any, lanes: Any) -> Any:
+    """The bits of `lanes` lanes, as one unsigned integer, from uint16 word `index` of 16 lanes."""
+    count = lanes.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(pointer(context, builder, words, args[0], args[1], ir.IntType(count)), align=2)
+
+    return MASKS[count](words, types.intp, lanes), generate
