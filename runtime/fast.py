@@ -114,7 +114,7 @@ class FastEngine:
         shape, bias = stage.population.shape, stage.parameters.get("bias")
         total: Array | None = None
         for link in stage.constant:
-            current, pairs = _analog(link, analog[link.pre], stage.dtype, each, self.threads)
+            current, pairs = _analog(link, analog[link.pre], stage.dtype, self._each, self.threads)
             tally.add_macs(link.name, pairs)
             total = current if total is None else np.add(total, current, out=total)
         if bias is None:
