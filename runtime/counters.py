@@ -14,10 +14,11 @@ from snncc.runtime.plan import Stage
 @dataclass(eq=False)
 class Executed:
     """Work of one task on one population: events uint64 [T]; pairs: projection name -> uint64 [3, T], whose rows are
-    synops, synops_nonzero, synops_paths."""
+    synops, synops_nonzero, synops_paths; macs: name of a constant projection -> (value, synapse) pairs."""
 
     events: Array
     pairs: dict[str, Array] = field(default_factory=dict)
+    macs: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, stage: Stage, timesteps: int) -> Executed:
@@ -38,6 +39,5 @@ class Tally:
         for link, pairs in done.pairs.items():
             for kind, row in zip((counts.synops, counts.synops_nonzero, counts.synops_paths), pairs, strict=True):
                 kind[link] = kind.get(link, np.uint64(0)) + row
-
-    def add_macs(self, link: str, pairs: int) -> None:
-        self.counts.macs[link] = self.counts.macs.get(link, 0) + pairs
+        for link, met in done.macs.items():
+            counts.macs[link] = counts.macs.get(link, 0) + met

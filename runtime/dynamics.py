@@ -26,7 +26,7 @@ class Tile:
 
     Args:
         train: of the whole population (buffers.py), written at these positions only.
-        history: [T, positions, channels] for the potentials of a readout after each step, or None.
+        history: [T, n, channels] for the potentials of a readout after each step, or None.
     """
 
     def __init__(self, stage: Stage, train: Array, start: int, n: int, timesteps: int, history: Array | None):
@@ -57,7 +57,7 @@ class Tile:
             case Settled() | Readout():
                 keep = self.history is not None
                 history = self.history if keep else current  # unused, but of the same type
-                integrate(*driven, self.v.ravel(), kind.base, history, keep, t0, self.start)
+                integrate(*driven, self.v.ravel(), kind.base, history, keep, t0)
             case MultiThreshold() if self.cascades:
                 cascade(*driven, self.v, self.theta, self.words, *out)
             case MultiThreshold():

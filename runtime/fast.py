@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 
 from snncc.counting import Counts
-from snncc.encoders import Encoder
+from snncc.encoders import Constant, Encoder
 from snncc.errors import DataError
 from snncc.graph import Array
-from snncc.network import Network
+from snncc.network import Kind, Network
 from snncc.neurons import MaxGate, Readout
 from snncc.runtime import buffers
 from snncc.runtime.counters import Executed, Tally
+from snncc.runtime.dense import SMALL, analog_current, make_panels, volume
 from snncc.runtime.dynamics import Tile, level_scale
-from snncc.runtime.kernels import analog as kernels
 from snncc.runtime.kernels import conv, grouped, max_gate
-from snncc.runtime.plan import Link, Stage, aligned, make_plan, padded, spatial, whole
+from snncc.runtime.kernels.analog import grouped_analog
+from snncc.runtime.plan import Link, Stage, make_plan, padded, spatial, whole
 from snncc.runtime.trace import Interlude, Trace, checked_value
 from snncc.synapses.routing import apply_all
 
@@ -48,6 +49,8 @@ class FastEngine:
         for stage in self.stages:
             for link in stage.links:
                 _prove(link)
+        constant = [(link, stage.dtype) for stage in self.stages for link in stage.constant if link.groups == 1]
+        self._panels = {link.name: make_panels(link, dtype, _reach(network[link.pre].kind)) for link, dtype in constant}
         self._scratch = buffers.Scratch()
 
     def run(
@@ -77,12 +80,11 @@ class FastEngine:
                     if kind.fires:
                         trains[name] = _encode(kind, x, stage, timesteps, seed, done)
                     else:
-                        analog[name] = kind.encode(x, 1, seed)
+                        analog[name] = _on_grid(kind, x, each)
                 elif isinstance(kind, MaxGate):
                     trains[name] = _gate(stage, trains, timesteps, done)
                 else:
-                    constant = self._constant(stage, analog, tally, each)
-                    output, potential = self._neurons(stage, trains, constant, timesteps, prefixes, tally, each)
+                    output, potential = self._neurons(stage, trains, analog, timesteps, prefixes, tally, each)
                     if population.fires:
                         trains[name] = output
                     else:
@@ -102,36 +104,55 @@ class FastEngine:
         tally = Tally(timesteps)
         with ThreadPoolExecutor(self.threads) as pool:
             each = self._each(pool)
-            constant = self._constant(stage, {}, tally, each)
-            train, _ = self._neurons(stage, trains, constant, timesteps, False, tally, each)
+            train, _ = self._neurons(stage, trains, {}, timesteps, False, tally, each)
         return train, tally.counts
+
+    def _analog(self, link: Link, values: Array, dtype: Any) -> Array:
+        """What an encoder gives, as the kernel of a constant link reads it."""
+        if link.groups == 1:
+            return volume(self._panels[link.name], values, dtype)
+        routed = whole(apply_all(link.relayout, values, link.pre_shape), dtype, link.name)
+        return np.ascontiguousarray(np.moveaxis(routed.reshape(link.inner[0], *spatial(link.inner)), 0, -1))
 
     def _each(self, pool: ThreadPoolExecutor) -> Each:
         """`map` to a list, on this engine's threads."""
         return lambda task, items: list(pool.map(task, items) if self.threads > 1 else map(task, items))
 
-    def _constant(self, stage: Stage, analog: dict[str, Array], tally: Tally, each: Each) -> Array:
-        """The part of the current that is the same at every step: [padded channels] or [positions, padded channels]."""
-        shape, bias = stage.population.shape, stage.parameters.get("bias")
-        total: Array | None = None
-        for link in stage.constant:
-            current, pairs = _analog(link, analog[link.pre], stage.dtype, each, self.threads)
-            tally.add_macs(link.name, pairs)
-            total = current if total is None else np.add(total, current, out=total)
-        if bias is None:
-            return np.zeros(padded(shape[0]), stage.dtype) if total is None else total
+    def _constant(
+        self, stage: Stage, read: Mapping[str, Array], z: int, y0: int, y1: int, macs: dict[str, int]
+    ) -> tuple[Array, bool]:
+        """A tile's current that is the same at every step, flat: ([padded channels], True) if it is at every position,
+        else ([positions * padded channels], False). read: what `_analog` makes for each constant link."""
+        channels, width = stage.population.channels, spatial(stage.population.shape)[2]
+        bias = stage.parameters.get("bias", np.zeros(channels, stage.dtype))
+        shared = np.zeros(padded(channels), stage.dtype)
         if bias.ndim == 1:
-            bias = bias.reshape(-1, 1)
-        bias = buffers.positions_first(bias, stage.dtype)  # [1 or positions, padded channels]
-        if total is not None:
-            return np.add(total, bias, out=total)
-        return bias[0] if len(bias) == 1 else bias
+            shared[:channels] = bias
+        if not stage.constant and bias.ndim == 1:
+            return shared, True
+        current = self._scratch.array("constant", (y1 - y0, width, len(shared)), stage.dtype)
+        current[:] = 0
+        for k, link in enumerate(stage.constant):
+            offset = shared if k == len(stage.constant) - 1 else np.zeros_like(shared)
+            finish = (*(link.tables[key] for key in ("scale", "half", "down")), offset)
+            if link.groups == 1:
+                analog_current(self._panels[link.name], read[link.name], z, y0, y1, finish, current, self._scratch)
+            else:
+                _grouped(link, read[link.name], z, y0, finish, current)
+            in_z, in_y, in_x = link.axes
+            met = (in_z.start[z + 1] - in_z.start[z]) * (in_y.start[y1] - in_y.start[y0]) * in_x.start[-1]
+            macs[link.name] = int(met) * link.inner[0] * (link.channels // link.groups)
+        if bias.ndim > 1:
+            start = (z * spatial(stage.population.shape)[1] + y0) * width
+            rows = current.reshape(-1, len(shared))
+            rows[:, :channels] += bias.reshape(channels, -1)[:, start : start + len(rows)].T
+        return current.ravel(), False
 
     def _neurons(
         self,
         stage: Stage,
         trains: dict[str, Array],
-        constant: Array,
+        analog: Mapping[str, Array],
         timesteps: int,
         prefixes: bool,
         tally: Tally,
@@ -147,12 +168,11 @@ class FastEngine:
             inputs += [(link, planes, level_scale(link, k)) for k, planes in enumerate(moved)]
         fires, integrate = population.fires, isinstance(kind, Readout)
         train = buffers.new_train(timesteps if fires else 0, stage.planes, population, stage.levels)
-        finals = np.zeros((positions if integrate else 0, channels), stage.dtype)
         keep = integrate and prefixes
-        history = np.zeros((timesteps if keep else 0, positions, channels), stage.dtype)
-        shared = constant.ndim == 1
-        assert constant.shape[-1] == channels and (shared or len(constant) == positions)
-        assert constant.dtype == stage.dtype and constant.flags.c_contiguous and train.flags.c_contiguous
+        shown = (timesteps if keep else 1) if integrate else 0  # steps whose potentials are given out
+        potential = np.zeros((shown, population.channels, positions), stage.dtype)
+        read = {link.name: self._analog(link, analog[link.pre], stage.dtype) for link in stage.constant}
+        assert train.flags.c_contiguous
 
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads)
 
@@ -160,9 +180,10 @@ class FastEngine:
             z, y0 = corner
             y1 = min(y0 + lines, height)
             n, start = (y1 - y0) * width, (z * height + y0) * width
-            part = (constant if shared else constant[start : start + n]).ravel()
-            tile = Tile(stage, train, start, n, timesteps, history if keep else None)
             done = Executed.nothing(stage, timesteps)
+            part, shared = self._constant(stage, read, z, y0, y1, done.macs)
+            history = np.empty((timesteps, n, channels), stage.dtype) if keep else None
+            tile = Tile(stage, train, start, n, timesteps, history)
             for t0 in range(0, timesteps, steps):
                 chunk = min(steps, timesteps - t0)
                 current = self._scratch.array("current", (chunk, y1 - y0, width, channels), stage.dtype)
@@ -173,12 +194,13 @@ class FastEngine:
                 tile.advance(current.reshape(chunk, n, channels), part, shared, t0, done.events)
             tile.finish(done.events)
             if integrate:
-                finals[start : start + n] = tile.v
+                values = tile.v[None] if history is None else history
+                potential[:, :, start : start + n] = values[..., : population.channels].swapaxes(1, 2)
             return done
 
         for done in each(run_tile, [(z, y) for z in range(depth) for y in range(0, height, lines)]):
             tally.add(stage, done)
-        return train, buffers.channels_first(history if keep else finals, population.shape) if integrate else finals
+        return train, potential.reshape(*(shown,) * keep, *population.shape) if integrate else potential
 
     def _project(
         self, link: Link, planes: Array, scale: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool,
@@ -243,8 +265,6 @@ def _prove(link: Link) -> None:
         assert rows * channels < 2**62 and link.tables["paths"].size in (0, rows)
     elif link.kernel == "depthwise":
         assert link.weights.shape == (classes, channels) == (classes, padded(link.inner[0]))
-    elif link.kernel == "analog" and link.groups == 1:
-        assert link.weights.shape == (classes * link.inner[0] * channels,)
     assert link.scale.shape == (channels,)
     assert all(table.flags.c_contiguous for table in (link.weights, link.scale, *link.tables.values()))
 
@@ -259,44 +279,35 @@ def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, do
     return train
 
 
-def _analog(link: Link, value: Array, dtype: Any, each: Each, threads: int) -> tuple[Array, int]:
-    """The constant current of one projection, [positions, padded channels], and its multiply-accumulates."""
-    routed = apply_all(link.relayout, value, link.pre_shape)
-    inputs = np.moveaxis(whole(routed, dtype, link.name).reshape(link.inner[0], *spatial(link.inner)), 0, -1)
-    inputs = np.ascontiguousarray(inputs)
-    out = aligned((prod(link.out), padded(link.channels)), dtype)
+def _reach(kind: Kind) -> float:
+    """The largest whole value of a constant current."""
+    return max(-kind.low, kind.high) if isinstance(kind, Constant) and kind.levels else np.inf
+
+
+def _on_grid(kind: Encoder, x: Array, each: Each) -> Array:
+    """What a constant current gives: int16 where that holds it, in pieces that fit the caches."""
+    assert isinstance(kind, Constant)
+    flat, out = x.reshape(-1), np.empty(x.shape, np.int16 if _reach(kind) < SMALL else np.float32)
+
+    def part(start: int) -> None:
+        out.reshape(-1)[start : start + _TILE] = kind.encode(flat[start : start + _TILE])
+
+    each(part, range(0, x.size, _TILE))
+    return out
+
+
+def _grouped(link: Link, values: Array, z: int, y0: int, finish: tuple[Array, ...], current: Array) -> None:
+    """As dense.analog_current, for several groups; values [Z, Y, X, Cin]."""
+    sums = np.zeros_like(current)
     tables = [table for axis in link.axes for table in (axis.start, axis.source, axis.tap)]
-    (depth, height, width), (_, axis_y, axis_x) = link.out, link.axes
-    cuts = [depth * height * k // threads for k in range(threads + 1)]
-
-    def part(k: int) -> int:
-        if link.groups == 1:
-            size = (len(axis_y.classes), len(axis_x.classes), link.weights, out.ravel(), width, height)
-            return int(kernels.analog(inputs, *tables, *size, cuts[k], cuts[k + 1])) * link.channels
-        lines = out.reshape(*link.out, -1)
-        return int(kernels.grouped_analog(inputs, *tables, link.weights, link.groups, lines, cuts[k], cuts[k + 1]))
-
-    pairs = sum(each(part, range(threads)))
+    grouped_analog(values, *tables, link.weights, link.groups, sums, link.out[1], z * link.out[1] + y0)
+    scale, half, down, offset = finish
+    sums *= scale
     if link.projection.synapse.shift is not None:
-        _round(out, link.scale)
-    return out, pairs
-
-
-def _round(current: Array, shift: Array) -> None:
-    """floor(J * 2^shift + 1/2) in place, exactly if J is whole. current [positions, channels], shift int32 [channels].
-
-    An int32 suffices: quantize proves that J, also with its half or shifted up, stays below 2^24.
-    """
-    if current.dtype == np.float32:
-        np.multiply(current, np.exp2(shift).astype(np.float32), out=current)
-        np.add(current, np.float32(0.5), out=current)
-        np.floor(current, out=current)
-        return
-    down, up = np.clip(-shift, 0, 30), np.maximum(shift, 0)  # 30 leaves nothing of it
-    if up.any():
-        np.left_shift(current, up, out=current)
-    np.add(current, np.where(down > 0, 1 << np.maximum(down - 1, 0), 0).astype(np.int32), out=current)
-    np.right_shift(current, down, out=current)
+        sums += half
+        sums = sums >> down if sums.dtype == np.int32 else np.floor(sums)
+    current += sums
+    current += offset
 
 
 def _gate(stage: Stage, trains: dict[str, Array], timesteps: int, done: Executed) -> Array:

@@ -8,9 +8,9 @@ from snncc.runtime.kernels import compiled
 
 @compiled
 def integrate(
-    current: Array, constant: Array, shared: bool, v: Array, base: int, history: Array, keep: bool, t0: int, start: int
+    current: Array, constant: Array, shared: bool, v: Array, base: int, history: Array, keep: bool, t0: int
 ) -> None:
-    """Arguments as in integrate_fire.py, v flat; keep: V goes to history [T, positions, channels] at each step.
+    """Arguments as in integrate_fire.py, v flat; keep: V goes to history [T, n, channels] at each step.
 
     Kinds that wait for the whole window integrate in the same way.
     """
@@ -21,4 +21,4 @@ def integrate(
                 at = i * channels + c
                 v[at] = base * v[at] + (current[s, i, c] + constant[c if shared else at])
                 if keep:
-                    history[t0 + s, start + i, c] = v[at]
+                    history[t0 + s, i, c] = v[at]

@@ -1,0 +1,187 @@
+"""Tables and launches of the dense kernels (kernels/dense.py): analog currents, and spikes too many to list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from snncc.graph import Array
+from snncc.runtime import buffers
+from snncc.runtime.kernels import dense as kernels
+from snncc.runtime.plan import Link, aligned, padded, spatial, whole
+from snncc.synapses.routing import apply_all, split
+from snncc.synapses.taps import AxisTaps, taps
+
+SMALL = 1 << 15  # int16 holds what is less
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """Outputs along x that meet the same x classes (or some of them: the others read 0). Shapes as in kernels/dense.py.
+
+    Args:
+        outputs: int64 [n]. source: int64 [classes, n], -1 for nothing. straight: int64 [classes, 3].
+        fan: int32 [classes, X]. nonzero, paths: int64 [z and y classes, classes, Cin], [z and y classes, classes].
+    """
+
+    outputs: Array
+    source: Array
+    straight: Array
+    fan: Array
+    weights: Array
+    nonzero: Array
+    paths: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """A projection with groups = 1, ready to run densely. paired: as kernels/dense.py has it."""
+
+    link: Link
+    phases: tuple[Phase, ...]
+    paired: bool
+
+    def pairs(self, z: int, y0: int, y1: int) -> tuple[Array, int, Array, Array, Array]:
+        """(first input line of each z tap, how many lines from there, starts, slots, bases) for some output lines."""
+        axis_z, axis_y, _ = self.link.axes
+        tables = (axis_z.start, axis_z.source, axis_z.tap, axis_y.start, axis_y.source, axis_y.tap)
+        low, span, starts, slots, bases = kernels.line_pairs(*tables, len(axis_y.classes), z, y0, y1)
+        planes = axis_z.source[axis_z.start[z] : axis_z.start[z + 1]]
+        return planes * spatial(self.link.inner)[1] + low, span, starts, slots, bases
+
+    def add(
+        self, lines: Array, firsts: Array, span: int, tables: tuple[Array, Array, Array],
+        finish: tuple[Array, ...], rounds: bool, current: Array, first: bool, exact: bool, scratch: buffers.Scratch,
+    ) -> None:  # fmt: skip
+        """Adds (first: writes) to current [output lines, X, channels]. lines [lines, I, X, 1 or 2]; finish: scale,
+        half, down, offset; exact: float32 products are exact."""
+        dtype, (_, width, channels) = current.dtype, current.shape
+        values = lines.view(dtype)[..., 0]
+        product = kernels.fused_product if exact and dtype == np.float32 else kernels.product
+        block = scratch.array("block", (256,), dtype)
+        assert current.flags.c_contiguous and all(f.shape == (channels,) and f.dtype == dtype for f in finish)
+        assert (width, channels) == (self.link.out[2], padded(self.link.channels)) and len(tables[0]) == len(current) + 1
+        for phase in self.phases:
+            classes, count = phase.source.shape
+            columns = -(-count // kernels.COLUMNS) * kernels.COLUMNS
+            shape = (len(firsts) * span, classes, values.shape[1], columns)
+            expanded = scratch.array("expanded", shape, dtype)
+            for k, start in enumerate(firsts):
+                assert start >= 0 and start + span <= len(values)
+                kernels.expand(values, start, phase.straight, phase.source, expanded[k * span : (k + 1) * span])
+            inner, row = classes * values.shape[1], channels * (2 if self.paired else 1)
+            assert phase.weights.size == len(phase.nonzero) * inner * row
+            product(
+                expanded.ravel(), columns, inner, *tables, phase.weights, row, finish, rounds, phase.outputs,
+                current.ravel(), width, channels, first, block,
+            )  # fmt: skip
+
+
+def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) -> Panels:
+    """reach: of the values that the projection reads, if they are whole."""
+    _, routing = split(link.projection.routing, link.pre_shape)
+    table = taps(link.projection.synapse, routing, link.inner)
+    missing = (1,) * (3 - len(table.axes))
+    weight = whole(table.weight, dtype, link.name).reshape(*missing, *table.weight.shape)
+    multiplicity = table.multiplicity.reshape(-1, weight.shape[2])
+    x = table.axes[-1] if table.axes else link.axes[2]
+    paired = weight.dtype == np.int32 and bool(np.abs(weight).max(initial=0) < SMALL) and reach < SMALL
+    cin, cout = weight.shape[3:]
+    rows = np.zeros((len(multiplicity), weight.shape[2], cin + cin % 2 * paired, padded(cout)), weight.dtype)
+    rows[:, :, :cin, :cout] = weight.reshape(*multiplicity.shape, cin, cout)
+    nonzero = np.count_nonzero(rows, axis=3)[:, :, :cin]
+    if paired:
+        rows = rows.reshape(*multiplicity.shape, -1, 2, padded(cout)).swapaxes(-1, -2).astype(np.int16)
+    phases = []
+    for classes, outputs in _alike(x).items():
+        source = np.full((len(classes), len(outputs)), -1, np.int64)
+        for j, o in enumerate(outputs):
+            for k in range(x.start[o], x.start[o + 1]):
+                source[classes.index(int(x.tap[k])), j] = x.source[k]
+        fan = np.zeros((len(classes), spatial(link.inner)[2]), np.int32)
+        for spread, read in zip(fan, source, strict=True):
+            np.add.at(spread, read[read >= 0], 1)
+        part = list(classes)
+        weights = aligned(rows[:, part].shape, rows.dtype)
+        weights[:] = rows[:, part]
+        straight = np.array([_straight(read) for read in source], np.int64).reshape(-1, 3)
+        phases.append(Phase(
+            np.array(outputs, np.int64), source, straight, fan, weights.ravel(), nonzero[:, part].astype(np.int64),
+            multiplicity[:, part].astype(np.int64),
+        ))  # fmt: skip
+    return Panels(link, tuple(phases), paired)
+
+
+def _alike(axis: AxisTaps) -> dict[tuple[int, ...], list[int]]:
+    """Classes -> outputs that meet these, or fewer of them in the same order (at a border)."""
+    met = [tuple(axis.tap[a:b].tolist()) for a, b in zip(axis.start[:-1], axis.start[1:], strict=True)]
+    found: dict[tuple[int, ...], list[int]] = {}
+    host: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for classes in sorted(set(met), key=lambda c: (-len(c), c)):
+        host[classes] = next((h for h in found if _within(classes, h)), classes)
+        found.setdefault(host[classes], [])
+    for output, classes in enumerate(met):
+        found[host[classes]].append(output)
+    return found
+
+
+def _within(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    rest = iter(whole)
+    return all(c in rest for c in part)
+
+
+def _straight(read: Array) -> tuple[int, int, int]:
+    """(low, high, shift): output j reads j + shift from low to high and nothing elsewhere; else (0, -1, 0)."""
+    at = np.flatnonzero(read >= 0)
+    if not at.size:
+        return 0, 0, 0
+    low, high, shift = int(at[0]), int(at[-1]) + 1, int(read[at[0]] - at[0])
+    return (low, high, shift) if np.array_equal(read[low:high], np.arange(low, high) + shift) else (0, -1, 0)
+
+
+def volume(panels: Panels, values: Array, dtype: np.dtype[np.generic] | type) -> Array:
+    """Analog values [C, *spatial] of the pre population to lines [Z * Y, I, X, 1 or 2 channels]."""
+    link = panels.link
+    z, y, x = spatial(link.inner)
+    routed = apply_all(link.relayout, values, link.pre_shape).reshape(-1, z * y, x)
+    if not panels.paired:
+        return np.ascontiguousarray(np.moveaxis(whole(routed, dtype, link.name), 0, 1))[..., None]
+    lines = np.zeros((z * y, -(-len(routed) // 2), x, 2), np.int16)
+    for c, channel in enumerate(routed):
+        lines[:, c // 2, :, c % 2] = channel
+    return lines
+
+
+def analog_current(
+    panels: Panels, lines: Array, z: int, y0: int, y1: int, finish: tuple[Array, ...], current: Array,
+    scratch: buffers.Scratch,
+) -> None:  # fmt: skip
+    """Adds the constant current of some output lines, from `volume`; arguments as Panels.add."""
+    firsts, span, *tables = panels.pairs(z, y0, y1)
+    rounds = panels.link.projection.synapse.shift is not None
+    panels.add(lines, firsts, span, (tables[0], tables[1], tables[2]), finish, rounds, current, False, False, scratch)
+
+
+def dense_projection(
+    panels: Panels, planes: Array, scale: Array, t0: int, z: int, y0: int, y1: int, current: Array, first: bool,
+    counts: Array, scratch: buffers.Scratch,
+) -> None:  # fmt: skip
+    """What FastEngine._project does, densely: exact for integers; float32 in the order z, y, x class, channel, both
+    signs together."""
+    link, words = panels.link, buffers.words(planes)
+    cin, (_, _, in_x) = link.inner[0], spatial(link.inner)
+    assert words.shape[2:] == (int(np.prod(link.inner[1:])), padded(cin) // 16) and words.shape[1] in (1, 2)
+    assert t0 + len(current) <= len(words) and counts.shape == (3, len(words))
+    firsts, span, starts, slots, bases = panels.pairs(z, y0, y1)
+    shape = (len(firsts) * span, -(-cin // 2), in_x, 2) if panels.paired else (len(firsts) * span, cin, in_x, 1)
+    lines = scratch.array("lines", shape, np.int16 if panels.paired else current.dtype)
+    finish = (scale, scale, scale, np.zeros_like(scale))
+    for s in range(len(current)):
+        for k, start in enumerate(firsts):
+            kernels.unpack(words[t0 + s], start, in_x, lines[k * span : (k + 1) * span])
+        at, met = np.arange(len(firsts)) * span, np.zeros(3, np.int64)
+        panels.add(lines, at, span, (starts, slots, bases), finish, False, current[s], first, True, scratch)
+        for phase in panels.phases:
+            kernels.count(lines, phase.fan, phase.nonzero, phase.paths, slots, bases, cin, link.channels, met)
+        counts[:, t0 + s] += met.astype(np.uint64)

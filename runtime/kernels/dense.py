@@ -1,0 +1,190 @@
+"""Projections computed densely: analog currents, and spikes that are too many to list.
+
+An output line (z, y) is a small matrix product: rows are its positions, columns the post channels, and the inner
+dimension runs over pairs of input lines, then x classes, then input channels. Outputs that meet the same x classes are
+computed side by side (a `Phase`, runtime/dense.py): a panel of positions x post channels stays in registers while each
+row of weights is loaded once for all positions.
+
+Input lines have channels before positions, so neighbouring positions are neighbours in memory. Where int16 holds them,
+integers travel as two channels in an int32: one instruction multiplies 32 of them and adds up the pairs, exactly.
+
+Shapes: lines [lines, I, X], I being input channels or pairs of them; expanded [lines, x classes of the phase, I,
+columns], columns a multiple of 16; weights flat [z and y classes, x classes of the phase, I, channels], twice as many
+where paired.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from snncc.graph import Array
+from snncc.runtime.kernels import compiled
+from snncc.runtime.kernels.vectors import add, floored, load, multiply, outer_add, store, zeros
+
+Arrays = tuple[Array, ...]
+COLUMNS = 16
+_PANEL = 256  # sums at once: 16 of the 32 vector registers
+
+
+@compiled
+def unpack(planes: Array, first: int, size: int, lines: Array) -> None:
+    """Spikes of the input lines from `first` to values: planes uint16 [P, positions, words], lines [lines, I, X, 1 or 2
+    channels]."""
+    for k in range(lines.shape[0]):
+        start = (first + k) * size
+        for i in range(lines.shape[1]):
+            for half in range(lines.shape[3]):
+                c = lines.shape[3] * i + half
+                word, bit = c // 16, np.uint16(c % 16)
+                for x in range(size):
+                    lines[k, i, x, half] = (planes[0, start + x, word] >> bit) & np.uint16(1)
+                if planes.shape[0] == 2:
+                    for x in range(size):
+                        lines[k, i, x, half] -= np.int16((planes[1, start + x, word] >> bit) & np.uint16(1))
+
+
+@compiled
+def line_pairs(
+    z_start: Array, z_source: Array, z_tap: Array, y_start: Array, y_source: Array, y_tap: Array, y_classes: int,
+    z: int, y0: int, y1: int,
+) -> tuple[int, int, Array, Array, Array]:  # fmt: skip
+    """What output lines y0..y1 of plane z read, if the lines low..low + span of each of its input planes are at hand:
+    low, span, and (starts, slots, bases) as in `product`."""
+    low, high = 1 << 62, 0
+    for b in range(y_start[y0], y_start[y1]):
+        low, high = min(low, y_source[b]), max(high, y_source[b] + 1)
+    span = max(high - low, 0)
+    planes = z_start[z + 1] - z_start[z]
+    starts = np.zeros(y1 - y0 + 1, np.int64)
+    slots = np.empty(planes * (y_start[y1] - y_start[y0]), np.int64)
+    bases = np.empty_like(slots)
+    n = 0
+    for y in range(y0, y1):
+        for a in range(planes):
+            for b in range(y_start[y], y_start[y + 1]):
+                slots[n] = a * span + y_source[b] - low
+                bases[n] = z_tap[z_start[z] + a] * y_classes + y_tap[b]
+                n += 1
+        starts[y - y0 + 1] = n
+    return (low if span else 0), span, starts, slots, bases
+
+
+@compiled
+def expand(lines: Array, first: int, straight: Array, source: Array, expanded: Array) -> None:
+    """Each input line from `first` as the outputs of a phase meet it: class c of output j reads source[c, j] (-1:
+    nothing). straight [classes, 3]: low, high, shift, if these are j + shift for j in low..high, else high = -1."""
+    for k in range(expanded.shape[0]):
+        for c in range(source.shape[0]):
+            low, high, shift = straight[c]
+            for i in range(lines.shape[1]):
+                row, target = lines[first + k, i], expanded[k, c, i]
+                if high < 0:
+                    for j in range(source.shape[1]):
+                        target[j] = row[source[c, j]] if source[c, j] >= 0 else 0
+                    target[source.shape[1] :] = 0
+                else:
+                    target[:low] = 0
+                    for j in range(low, high):
+                        target[j] = row[j + shift]
+                    target[high:] = 0
+
+
+@compiled
+def count(lines: Array, fan: Array, nonzero: Array, paths: Array, slots: Array, bases: Array, cin: int, cout: int,
+          counts: Array) -> None:  # fmt: skip
+    """counts int64 [3] += synops, synops_nonzero, synops_paths of one phase. lines [lines, I, X, 1 or 2 channels];
+    fan [x classes, X]: outputs that an input meets; nonzero [z and y classes, x classes, Cin], paths [.., x classes];
+    slots, bases: line and class of each pair of an output and an input line."""
+    met = np.zeros((lines.shape[0], fan.shape[0], cin), np.int64)
+    for k in range(lines.shape[0]):
+        for c in range(fan.shape[0]):
+            for i in range(cin):
+                total = np.int32(0)
+                for x in range(lines.shape[2]):
+                    total += np.int32(lines[k, i // lines.shape[3], x, i % lines.shape[3]] != 0) * fan[c, x]
+                met[k, c, i] = total
+    for p in range(slots.size):
+        for c in range(fan.shape[0]):
+            events, live = 0, 0
+            for i in range(cin):
+                n = met[slots[p], c, i]
+                events += n
+                live += n * nonzero[bases[p], c, i]
+            counts[0] += events * cout
+            counts[1] += live
+            counts[2] += events * cout * paths[bases[p], c]
+
+
+def _panel(lanes: int, fused: bool) -> Any:
+    """The kernel for one panel: _PANEL / lanes positions of a line and `lanes` post channels."""
+
+    def panel(
+        expanded: Array, column: int, columns: int, inner: int, slots: Array, bases: Array, low: int, high: int,
+        weights: Array, row: int, channel: int, finish: Arrays, rounds: bool, outputs: Array,
+        current: Array, start: int, channels: int, first: bool, block: Array,
+    ) -> None:  # fmt: skip
+        scale, half, down, offset = finish
+        total = zeros(block, _PANEL)
+        for p in range(low, high):
+            at = slots[p] * inner * columns + column
+            weight = bases[p] * inner * row + channel * (row // channels)
+            for _ in range(inner):
+                total = outer_add(total, expanded, at, weights, weight, lanes, fused)
+                at += columns
+                weight += row
+        store(block, 0, total)
+        for j in range(min(_PANEL // lanes, outputs.size - column)):
+            value = multiply(load(block, j * lanes, lanes), load(scale, channel, lanes))
+            if rounds:
+                value = floored(add(value, load(half, channel, lanes)), load(down, channel, lanes))
+            target = (start + outputs[column + j]) * channels + channel
+            if not first:
+                value = add(value, load(current, target, lanes))
+            store(current, target, add(value, load(offset, channel, lanes)))
+
+    panel.__name__ = panel.__qualname__ = f"panel_of_{lanes}{'_fused' * fused}"  # see conv.py
+    return compiled(panel)
+
+
+def _product(fused: bool) -> Any:
+    """The kernel for some output lines."""
+    panel64, panel32, panel16 = (_panel(lanes, fused) for lanes in (64, 32, 16))
+
+    def product(
+        expanded: Array, columns: int, inner: int, starts: Array, slots: Array, bases: Array,
+        weights: Array, row: int, finish: Arrays, rounds: bool, outputs: Array,
+        current: Array, width: int, channels: int, first: bool, block: Array,
+    ) -> None:  # fmt: skip
+        """Adds (first: writes) the sums of the outputs of one phase to current, flat [lines, width, channels].
+
+        starts [lines + 1]: where the pairs of each output line begin in slots and bases (see `count`); row: weights of
+        one inner index; finish: scale, half, down, offset [channels]: of each sum J comes J * scale, if `rounds` its
+        floor after half was added (and after a shift right by down, of integers); at last offset is added; block:
+        scratch [_PANEL].
+        """
+        for line in range(starts.size - 1):
+            span = (slots, bases, starts[line], starts[line + 1], weights, row)
+            rest = (finish, rounds, outputs, current, line * width, channels, first, block)
+            channel = 0
+            while channel < channels:
+                left = channels - channel
+                if left >= 64:
+                    for column in range(0, outputs.size, _PANEL // 64):
+                        panel64(expanded, column, columns, inner, *span, channel, *rest)
+                    channel += 64
+                elif left >= 32:
+                    for column in range(0, outputs.size, _PANEL // 32):
+                        panel32(expanded, column, columns, inner, *span, channel, *rest)
+                    channel += 32
+                else:
+                    for column in range(0, outputs.size, _PANEL // 16):
+                        panel16(expanded, column, columns, inner, *span, channel, *rest)
+                    channel += 16
+
+    product.__name__ = product.__qualname__ = f"product{'_fused' * fused}"
+    return compiled(product)
+
+
+product, fused_product = _product(False), _product(True)
