@@ -28,19 +28,24 @@ class Phase:
     outputs: Array
     source: Array
     straight: Array
-    fan: Array
     weights: Array
-    nonzero: Array
-    paths: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Panels:
-    """A projection with groups = 1, ready to run densely. paired: as kernels/dense.py has it."""
+    """A projection with groups = 1, ready to run densely.
+
+    Args:
+        paired: as kernels/dense.py has it.
+        fan, nonzero, paths: what kernels/dense.py counts with.
+    """
 
     link: Link
     phases: tuple[Phase, ...]
     paired: bool
+    fan: Array
+    nonzero: Array
+    paths: Array
 
     def pairs(self, z: int, y0: int, y1: int) -> tuple[Array, int, Array, Array, Array]:
         """(first input line of each z tap, how many lines from there, starts, slots, bases) for some output lines."""
@@ -51,17 +56,17 @@ class Panels:
         return planes * spatial(self.link.inner)[1] + low, span, starts, slots, bases
 
     def add(
-        self, lines: Array, firsts: Array, span: int, tables: tuple[Array, Array, Array],
+        self, values: Array, firsts: Array, span: int, tables: tuple[Array, Array, Array],
         finish: tuple[Array, ...], rounds: bool, current: Array, first: bool, exact: bool, scratch: buffers.Scratch,
     ) -> None:  # fmt: skip
-        """Adds (first: writes) to current [output lines, X, channels]. lines [lines, I, X, 1 or 2]; finish: scale,
-        half, down, offset; exact: float32 products are exact."""
+        """Adds (first: writes) to current [output lines, X, channels]. values [lines, I, X]; finish: scale, half,
+        down, offset; exact: float32 products are exact."""
         dtype, (_, width, channels) = current.dtype, current.shape
-        values = lines.view(dtype)[..., 0]
         product = kernels.fused_product if exact and dtype == np.float32 else kernels.product
         block = scratch.array("block", (256,), dtype)
         assert current.flags.c_contiguous and all(f.shape == (channels,) and f.dtype == dtype for f in finish)
-        assert (width, channels) == (self.link.out[2], padded(self.link.channels)) and len(tables[0]) == len(current) + 1
+        assert (width, channels) == (self.link.out[2], padded(self.link.channels)) and values.dtype == dtype
+        assert len(tables[0]) == len(current) + 1
         for phase in self.phases:
             classes, count = phase.source.shape
             columns = -(-count // kernels.COLUMNS) * kernels.COLUMNS
@@ -71,7 +76,7 @@ class Panels:
                 assert start >= 0 and start + span <= len(values)
                 kernels.expand(values, start, phase.straight, phase.source, expanded[k * span : (k + 1) * span])
             inner, row = classes * values.shape[1], channels * (2 if self.paired else 1)
-            assert phase.weights.size == len(phase.nonzero) * inner * row
+            assert phase.weights.size == len(self.paths) * inner * row
             product(
                 expanded.ravel(), columns, inner, *tables, phase.weights, row, finish, rounds, phase.outputs,
                 current.ravel(), width, channels, first, block,
@@ -99,18 +104,13 @@ def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) ->
         for j, o in enumerate(outputs):
             for k in range(x.start[o], x.start[o + 1]):
                 source[classes.index(int(x.tap[k])), j] = x.source[k]
-        fan = np.zeros((len(classes), spatial(link.inner)[2]), np.int32)
-        for spread, read in zip(fan, source, strict=True):
-            np.add.at(spread, read[read >= 0], 1)
         part = list(classes)
         weights = aligned(rows[:, part].shape, rows.dtype)
         weights[:] = rows[:, part]
         straight = np.array([_straight(read) for read in source], np.int64).reshape(-1, 3)
-        phases.append(Phase(
-            np.array(outputs, np.int64), source, straight, fan, weights.ravel(), nonzero[:, part].astype(np.int64),
-            multiplicity[:, part].astype(np.int64),
-        ))  # fmt: skip
-    return Panels(link, tuple(phases), paired)
+        phases.append(Phase(np.array(outputs, np.int64), source, straight, weights.ravel()))
+    fan = x.pairs_of_source(spatial(link.inner)[2]).astype(np.int32)
+    return Panels(link, tuple(phases), paired, fan, nonzero.astype(np.int64), multiplicity)
 
 
 def _alike(axis: AxisTaps) -> dict[tuple[int, ...], list[int]]:
@@ -141,16 +141,16 @@ def _straight(read: Array) -> tuple[int, int, int]:
 
 
 def volume(panels: Panels, values: Array, dtype: np.dtype[np.generic] | type) -> Array:
-    """Analog values [C, *spatial] of the pre population to lines [Z * Y, I, X, 1 or 2 channels]."""
+    """Analog values [C, *spatial] of the pre population to lines [Z * Y, I, X]."""
     link = panels.link
     z, y, x = spatial(link.inner)
     routed = apply_all(link.relayout, values, link.pre_shape).reshape(-1, z * y, x)
     if not panels.paired:
-        return np.ascontiguousarray(np.moveaxis(whole(routed, dtype, link.name), 0, 1))[..., None]
+        return np.ascontiguousarray(np.moveaxis(whole(routed, dtype, link.name), 0, 1))
     lines = np.zeros((z * y, -(-len(routed) // 2), x, 2), np.int16)
     for c, channel in enumerate(routed):
         lines[:, c // 2, :, c % 2] = channel
-    return lines
+    return lines.view(np.int32)[..., 0]
 
 
 def analog_current(
@@ -174,14 +174,14 @@ def dense_projection(
     assert words.shape[2:] == (int(np.prod(link.inner[1:])), padded(cin) // 16) and words.shape[1] in (1, 2)
     assert t0 + len(current) <= len(words) and counts.shape == (3, len(words))
     firsts, span, starts, slots, bases = panels.pairs(z, y0, y1)
-    shape = (len(firsts) * span, -(-cin // 2), in_x, 2) if panels.paired else (len(firsts) * span, cin, in_x, 1)
-    lines = scratch.array("lines", shape, np.int16 if panels.paired else current.dtype)
+    lines = scratch.array("lines", (len(firsts) * span, -(-cin // 2) if panels.paired else cin, in_x), current.dtype)
+    met = np.zeros((len(lines), len(panels.fan), cin), np.int64)
     finish = (scale, scale, scale, np.zeros_like(scale))
     for s in range(len(current)):
         for k, start in enumerate(firsts):
-            kernels.unpack(words[t0 + s], start, in_x, lines[k * span : (k + 1) * span])
-        at, met = np.arange(len(firsts)) * span, np.zeros(3, np.int64)
+            part = slice(k * span, (k + 1) * span)
+            kernels.unpack(words[t0 + s], start, in_x, cin, panels.paired, panels.fan, lines[part], met[part])
+        at, counted = np.arange(len(firsts)) * span, np.zeros(3, np.int64)
         panels.add(lines, at, span, (starts, slots, bases), finish, False, current[s], first, True, scratch)
-        for phase in panels.phases:
-            kernels.count(lines, phase.fan, phase.nonzero, phase.paths, slots, bases, cin, link.channels, met)
-        counts[:, t0 + s] += met.astype(np.uint64)
+        kernels.count(met, panels.nonzero, panels.paths, slots, bases, link.channels, counted)
+        counts[:, t0 + s] += counted.astype(np.uint64)

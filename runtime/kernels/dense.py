@@ -29,20 +29,39 @@ _PANEL = 256  # sums at once: 16 of the 32 vector registers
 
 
 @compiled
-def unpack(planes: Array, first: int, size: int, lines: Array) -> None:
-    """Spikes of the input lines from `first` to values: planes uint16 [P, positions, words], lines [lines, I, X, 1 or 2
-    channels]."""
+def unpack(planes: Array, first: int, size: int, cin: int, paired: bool, fan: Array, lines: Array, met: Array) -> None:
+    """Spikes of the input lines from `first` to values. planes uint16 [P, positions, words]; fan int32 [x classes, X]:
+    outputs that an input meets; met int64 [lines, x classes, Cin] gets the (event, output) pairs of a line."""
+    plus, minus, seen = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int32)
     for k in range(lines.shape[0]):
         start = (first + k) * size
-        for i in range(lines.shape[1]):
-            for half in range(lines.shape[3]):
-                c = lines.shape[3] * i + half
-                word, bit = c // 16, np.uint16(c % 16)
+        for word in range(planes.shape[2]):
+            for x in range(size):
+                plus[x] = planes[0, start + x, word]
+            if planes.shape[0] == 2:
                 for x in range(size):
-                    lines[k, i, x, half] = (planes[0, start + x, word] >> bit) & np.uint16(1)
-                if planes.shape[0] == 2:
+                    minus[x] = planes[1, start + x, word]
+            for c in range(16 * word, min(16 * word + 16, cin), 2 if paired else 1):
+                bit, row = np.int32(c % 16), lines[k, c // 2 if paired else c]
+                if paired:  # bit + 1 is of the same word; bits of padding channels are 0
                     for x in range(size):
-                        lines[k, i, x, half] -= np.int16((planes[1, start + x, word] >> bit) & np.uint16(1))
+                        a, b = plus[x] >> bit, minus[x] >> bit
+                        high = (((a >> np.int32(1)) & np.int32(1)) - ((b >> np.int32(1)) & np.int32(1))) << np.int32(16)
+                        row[x] = (((a & np.int32(1)) - (b & np.int32(1))) & np.int32(0xFFFF)) | high
+                        seen[x] = (a | b) & np.int32(3)
+                else:
+                    for x in range(size):
+                        a, b = (plus[x] >> bit) & np.int32(1), (minus[x] >> bit) & np.int32(1)
+                        row[x] = a - b
+                        seen[x] = a | b
+                for f in range(fan.shape[0]):
+                    even, odd = np.int32(0), np.int32(0)
+                    for x in range(size):
+                        even += (seen[x] & np.int32(1)) * fan[f, x]
+                        odd += (seen[x] >> np.int32(1)) * fan[f, x]
+                    met[k, f, c] = even
+                    if paired and c + 1 < cin:
+                        met[k, f, c + 1] = odd
 
 
 @compiled
@@ -92,23 +111,14 @@ def expand(lines: Array, first: int, straight: Array, source: Array, expanded: A
 
 
 @compiled
-def count(lines: Array, fan: Array, nonzero: Array, paths: Array, slots: Array, bases: Array, cin: int, cout: int,
-          counts: Array) -> None:  # fmt: skip
-    """counts int64 [3] += synops, synops_nonzero, synops_paths of one phase. lines [lines, I, X, 1 or 2 channels];
-    fan [x classes, X]: outputs that an input meets; nonzero [z and y classes, x classes, Cin], paths [.., x classes];
-    slots, bases: line and class of each pair of an output and an input line."""
-    met = np.zeros((lines.shape[0], fan.shape[0], cin), np.int64)
-    for k in range(lines.shape[0]):
-        for c in range(fan.shape[0]):
-            for i in range(cin):
-                total = np.int32(0)
-                for x in range(lines.shape[2]):
-                    total += np.int32(lines[k, i // lines.shape[3], x, i % lines.shape[3]] != 0) * fan[c, x]
-                met[k, c, i] = total
+def count(met: Array, nonzero: Array, paths: Array, slots: Array, bases: Array, cout: int, counts: Array) -> None:
+    """counts int64 [3] += synops, synops_nonzero, synops_paths. met: see `unpack`; nonzero [z and y classes, x classes,
+    Cin], paths [z and y classes, x classes]; slots, bases: line and class of each pair of an output and an input
+    line."""
     for p in range(slots.size):
-        for c in range(fan.shape[0]):
+        for c in range(met.shape[1]):
             events, live = 0, 0
-            for i in range(cin):
+            for i in range(met.shape[2]):
                 n = met[slots[p], c, i]
                 events += n
                 live += n * nonzero[bases[p], c, i]
@@ -150,7 +160,7 @@ def _panel(lanes: int, fused: bool) -> Any:
 
 def _product(fused: bool) -> Any:
     """The kernel for some output lines."""
-    panel64, panel32, panel16 = (_panel(lanes, fused) for lanes in (64, 32, 16))
+    panel32, panel16 = (_panel(lanes, fused) for lanes in (32, 16))
 
     def product(
         expanded: Array, columns: int, inner: int, starts: Array, slots: Array, bases: Array,
@@ -169,12 +179,7 @@ def _product(fused: bool) -> Any:
             rest = (finish, rounds, outputs, current, line * width, channels, first, block)
             channel = 0
             while channel < channels:
-                left = channels - channel
-                if left >= 64:
-                    for column in range(0, outputs.size, _PANEL // 64):
-                        panel64(expanded, column, columns, inner, *span, channel, *rest)
-                    channel += 64
-                elif left >= 32:
+                if channels - channel >= 32:
                     for column in range(0, outputs.size, _PANEL // 32):
                         panel32(expanded, column, columns, inner, *span, channel, *rest)
                     channel += 32
