@@ -9,7 +9,7 @@ import numpy as np
 from snncc.graph import Array
 from snncc.runtime import buffers
 from snncc.runtime.kernels import dense as kernels
-from snncc.runtime.plan import Link, aligned, padded, spatial, whole
+from snncc.runtime.plan import LANES, Link, aligned, padded, spatial, whole
 from snncc.synapses.routing import apply_all, split
 from snncc.synapses.taps import AxisTaps, taps
 
@@ -69,17 +69,17 @@ class Panels:
         assert len(tables[0]) == len(current) + 1
         for phase in self.phases:
             classes, count = phase.source.shape
-            columns = -(-count // kernels.COLUMNS) * kernels.COLUMNS
+            columns = (-(-count // kernels.COLUMNS) | 1) * kernels.COLUMNS  # odd: rows meet all sets of the cache
             shape = (len(firsts) * span, classes, values.shape[1], columns)
             expanded = scratch.array("expanded", shape, dtype)
             for k, start in enumerate(firsts):
                 assert start >= 0 and start + span <= len(values)
                 kernels.expand(values, start, phase.straight, phase.source, expanded[k * span : (k + 1) * span])
-            inner, row = classes * values.shape[1], channels * (2 if self.paired else 1)
-            assert phase.weights.size == len(self.paths) * inner * row
+            inner, row = classes * values.shape[1], LANES * (2 if self.paired else 1)
+            assert phase.weights.size == channels // LANES * len(self.paths) * inner * row
             product(
-                expanded.ravel(), columns, inner, *tables, phase.weights, row, finish, rounds, phase.outputs,
-                current.ravel(), width, channels, first, block,
+                expanded.ravel(), columns, inner, *tables, phase.weights, len(self.paths), row, finish, rounds,
+                phase.outputs, current.ravel(), width, channels, first, block,
             )  # fmt: skip
 
 
@@ -98,6 +98,7 @@ def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) ->
     nonzero = np.count_nonzero(rows, axis=3)[:, :, :cin]
     if paired:
         rows = rows.reshape(*multiplicity.shape, -1, 2, padded(cout)).swapaxes(-1, -2).astype(np.int16)
+    rows = np.moveaxis(rows.reshape(*rows.shape[:3], -1, LANES * (2 if paired else 1)), 3, 0)
     phases = []
     for classes, outputs in _alike(x).items():
         source = np.full((len(classes), len(outputs)), -1, np.int64)
@@ -105,8 +106,8 @@ def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) ->
             for k in range(x.start[o], x.start[o + 1]):
                 source[classes.index(int(x.tap[k])), j] = x.source[k]
         part = list(classes)
-        weights = aligned(rows[:, part].shape, rows.dtype)
-        weights[:] = rows[:, part]
+        weights = aligned(rows[:, :, part].shape, rows.dtype)
+        weights[:] = rows[:, :, part]
         straight = np.array([_straight(read) for read in source], np.int64).reshape(-1, 3)
         phases.append(Phase(np.array(outputs, np.int64), source, straight, weights.ravel()))
     fan = x.pairs_of_source(spatial(link.inner)[2]).astype(np.int32)

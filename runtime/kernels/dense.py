@@ -9,8 +9,8 @@ Input lines have channels before positions, so neighbouring positions are neighb
 integers travel as two channels in an int32: one instruction multiplies 32 of them and adds up the pairs, exactly.
 
 Shapes: lines [lines, I, X], I being input channels or pairs of them; expanded [lines, x classes of the phase, I,
-columns], columns a multiple of 16; weights flat [z and y classes, x classes of the phase, I, channels], twice as many
-where paired.
+columns], columns a multiple of 16; weights flat [channels / 16, z and y classes, x classes of the phase,
+I, 16], or 16 times the two of a pair.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.vectors import add, floored, load, multiply, outer_add, store, zeros
 
 Arrays = tuple[Array, ...]
-COLUMNS = 16
-_PANEL = 256  # sums at once: 16 of the 32 vector registers
+COLUMNS = 16  # positions of a panel, each with 16 post channels: 16 of the 32 vector registers
+_PANEL = 16 * COLUMNS
 
 
 @compiled
@@ -102,12 +102,15 @@ def expand(lines: Array, first: int, straight: Array, source: Array, expanded: A
                 if high < 0:
                     for j in range(source.shape[1]):
                         target[j] = row[source[c, j]] if source[c, j] >= 0 else 0
-                    target[source.shape[1] :] = 0
+                    for j in range(source.shape[1], target.size):
+                        target[j] = 0
                 else:
-                    target[:low] = 0
+                    for j in range(low):
+                        target[j] = 0
                     for j in range(low, high):
                         target[j] = row[j + shift]
-                    target[high:] = 0
+                    for j in range(high, target.size):
+                        target[j] = 0
 
 
 @compiled
@@ -127,68 +130,44 @@ def count(met: Array, nonzero: Array, paths: Array, slots: Array, bases: Array, 
             counts[2] += events * cout * paths[bases[p], c]
 
 
-def _panel(lanes: int, fused: bool) -> Any:
-    """The kernel for one panel: _PANEL / lanes positions of a line and `lanes` post channels."""
-
-    def panel(
-        expanded: Array, column: int, columns: int, inner: int, slots: Array, bases: Array, low: int, high: int,
-        weights: Array, row: int, channel: int, finish: Arrays, rounds: bool, outputs: Array,
-        current: Array, start: int, channels: int, first: bool, block: Array,
-    ) -> None:  # fmt: skip
-        scale, half, down, offset = finish
-        total = zeros(block, _PANEL)
-        for p in range(low, high):
-            at = slots[p] * inner * columns + column
-            weight = bases[p] * inner * row + channel * (row // channels)
-            for _ in range(inner):
-                total = outer_add(total, expanded, at, weights, weight, lanes, fused)
-                at += columns
-                weight += row
-        store(block, 0, total)
-        for j in range(min(_PANEL // lanes, outputs.size - column)):
-            value = multiply(load(block, j * lanes, lanes), load(scale, channel, lanes))
-            if rounds:
-                value = floored(add(value, load(half, channel, lanes)), load(down, channel, lanes))
-            target = (start + outputs[column + j]) * channels + channel
-            if not first:
-                value = add(value, load(current, target, lanes))
-            store(current, target, add(value, load(offset, channel, lanes)))
-
-    panel.__name__ = panel.__qualname__ = f"panel_of_{lanes}{'_fused' * fused}"  # see conv.py
-    return compiled(panel)
-
-
 def _product(fused: bool) -> Any:
     """The kernel for some output lines."""
-    panel32, panel16 = (_panel(lanes, fused) for lanes in (32, 16))
 
     def product(
         expanded: Array, columns: int, inner: int, starts: Array, slots: Array, bases: Array,
-        weights: Array, row: int, finish: Arrays, rounds: bool, outputs: Array,
+        weights: Array, classes: int, row: int, finish: Arrays, rounds: bool, outputs: Array,
         current: Array, width: int, channels: int, first: bool, block: Array,
     ) -> None:  # fmt: skip
         """Adds (first: writes) the sums of the outputs of one phase to current, flat [lines, width, channels].
 
-        starts [lines + 1]: where the pairs of each output line begin in slots and bases (see `count`); row: weights of
-        one inner index; finish: scale, half, down, offset [channels]: of each sum J comes J * scale, if `rounds` its
-        floor after half was added (and after a shift right by down, of integers); at last offset is added; block:
-        scratch [_PANEL].
+        starts [lines + 1]: where the pairs of each output line begin in slots and bases (see `count`); classes: of z and
+        y; row: weights of one inner index in one block; finish: scale, half, down, offset [channels]: of each sum J
+        comes J * scale, if `rounds` its floor after half was added (and after a shift right by down, of integers); at
+        last offset is added; block: scratch for one panel.
         """
+        scale, half, down, offset = finish
         for line in range(starts.size - 1):
-            span = (slots, bases, starts[line], starts[line + 1], weights, row)
-            rest = (finish, rounds, outputs, current, line * width, channels, first, block)
-            channel = 0
-            while channel < channels:
-                if channels - channel >= 32:
-                    for column in range(0, outputs.size, _PANEL // 32):
-                        panel32(expanded, column, columns, inner, *span, channel, *rest)
-                    channel += 32
-                else:
-                    for column in range(0, outputs.size, _PANEL // 16):
-                        panel16(expanded, column, columns, inner, *span, channel, *rest)
-                    channel += 16
+            for channel in range(0, channels, 16):
+                for column in range(0, outputs.size, COLUMNS):
+                    total = zeros(block, _PANEL)
+                    for p in range(starts[line], starts[line + 1]):
+                        at = slots[p] * inner * columns + column
+                        weight = (channel // 16 * classes + bases[p]) * inner * row
+                        for _ in range(inner):
+                            total = outer_add(total, expanded, at, weights, weight, 16, fused)
+                            at += columns
+                            weight += row
+                    store(block, 0, total)
+                    for j in range(min(COLUMNS, outputs.size - column)):
+                        value = multiply(load(block, j * 16, 16), load(scale, channel, 16))
+                        if rounds:
+                            value = floored(add(value, load(half, channel, 16)), load(down, channel, 16))
+                        target = (line * width + outputs[column + j]) * channels + channel
+                        if not first:
+                            value = add(value, load(current, target, 16))
+                        store(current, target, add(value, load(offset, channel, 16)))
 
-    product.__name__ = product.__qualname__ = f"product{'_fused' * fused}"
+    product.__name__ = product.__qualname__ = f"product{'_fused' * fused}"  # see conv.py
     return compiled(product)
 
 
