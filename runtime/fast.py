@@ -119,21 +119,16 @@ class FastEngine:
         return lambda task, items: list(pool.map(task, items) if self.threads > 1 else map(task, items))
 
     def _constant(
-        self, stage: Stage, read: Mapping[str, Array], z: int, y0: int, y1: int, macs: dict[str, int]
-    ) -> tuple[Array, bool]:
-        """A tile's current that is the same at every step, flat: ([padded channels], True) if it is at every position,
-        else ([positions * padded channels], False). read: what `_analog` makes for each constant link."""
-        channels, width = stage.population.channels, spatial(stage.population.shape)[2]
-        bias = stage.parameters.get("bias", np.zeros(channels, stage.dtype))
-        shared = np.zeros(padded(channels), stage.dtype)
-        if bias.ndim == 1:
-            shared[:channels] = bias
-        if not stage.constant and bias.ndim == 1:
-            return shared, True
-        current = self._scratch.array("constant", (y1 - y0, width, len(shared)), stage.dtype)
+        self, stage: Stage, read: Mapping[str, Array], bias: Array, z: int, y0: int, y1: int, macs: dict[str, int]
+    ) -> Array:
+        """A tile's current that is the same at every step, flat [positions * padded channels].
+
+        read: what `_analog` makes for each constant link; bias: per channel."""
+        channels, (_, height, width) = stage.population.channels, spatial(stage.population.shape)
+        current = self._scratch.array("constant", (y1 - y0, width, len(bias)), stage.dtype)
         current[:] = 0
         for k, link in enumerate(stage.constant):
-            offset = shared if k == len(stage.constant) - 1 else np.zeros_like(shared)
+            offset = bias if k == len(stage.constant) - 1 else np.zeros_like(bias)
             finish = (*(link.tables[key] for key in ("scale", "half", "down")), offset)
             if link.groups == 1:
                 analog_current(self._panels[link.name], read[link.name], z, y0, y1, finish, current, self._scratch)
@@ -142,11 +137,10 @@ class FastEngine:
             in_z, in_y, in_x = link.axes
             met = (in_z.start[z + 1] - in_z.start[z]) * (in_y.start[y1] - in_y.start[y0]) * in_x.start[-1]
             macs[link.name] = int(met) * link.inner[0] * (link.channels // link.groups)
-        if bias.ndim > 1:
-            start = (z * spatial(stage.population.shape)[1] + y0) * width
-            rows = current.reshape(-1, len(shared))
-            rows[:, :channels] += bias.reshape(channels, -1)[:, start : start + len(rows)].T
-        return current.ravel(), False
+        if "bias_map" in stage.parameters:  # [C, *spatial]
+            rows, start = current.reshape(-1, len(bias)), (z * height + y0) * width
+            rows[:, :channels] += stage.parameters["bias_map"].reshape(channels, -1)[:, start : start + len(rows)].T
+        return current.ravel()
 
     def _neurons(
         self,
@@ -172,6 +166,7 @@ class FastEngine:
         shown = (timesteps if keep else 1) if integrate else 0  # steps whose potentials are given out
         potential = np.zeros((shown, population.channels, positions), stage.dtype)
         read = {link.name: self._analog(link, analog[link.pre], stage.dtype) for link in stage.constant}
+        bias, shared = stage.parameters["bias"], not (stage.constant or "bias_map" in stage.parameters)
         assert train.flags.c_contiguous
 
         lines, steps = _tiling(depth * height, height, width * channels, timesteps, self.threads)
@@ -181,7 +176,7 @@ class FastEngine:
             y1 = min(y0 + lines, height)
             n, start = (y1 - y0) * width, (z * height + y0) * width
             done = Executed.nothing(stage, timesteps)
-            part, shared = self._constant(stage, read, z, y0, y1, done.macs)
+            part = bias if shared else self._constant(stage, read, bias, z, y0, y1, done.macs)
             history = np.empty((timesteps, n, channels), stage.dtype) if keep else None
             tile = Tile(stage, train, start, n, timesteps, history)
             for t0 in range(0, timesteps, steps):

@@ -153,8 +153,10 @@ def _parameters(population: Population, dtype: Any) -> dict[str, Array]:
         found["v0"] = aligned((v0.shape[1], padded(channels)), dtype)
         found["v0"][:, :channels] = v0.T
         found["dip"] = _channels(getattr(kind, "dip", np.zeros(1)), channels, dtype, 0)
-    if population.bias is not None:
-        found["bias"] = whole(population.bias, dtype, population.name)
+    bias = whole(np.zeros(1) if population.bias is None else population.bias, dtype, population.name)
+    found["bias"] = _channels(bias if bias.ndim == 1 else np.zeros(1), channels, dtype, 0)
+    if bias.ndim > 1:
+        found["bias_map"] = bias
     return found
 
 

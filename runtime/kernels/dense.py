@@ -102,15 +102,12 @@ def expand(lines: Array, first: int, straight: Array, source: Array, expanded: A
                 if high < 0:
                     for j in range(source.shape[1]):
                         target[j] = row[source[c, j]] if source[c, j] >= 0 else 0
-                    for j in range(source.shape[1], target.size):
-                        target[j] = 0
+                    target[source.shape[1] :] = 0
                 else:
-                    for j in range(low):
-                        target[j] = 0
+                    target[:low] = 0
                     for j in range(low, high):
                         target[j] = row[j + shift]
-                    for j in range(high, target.size):
-                        target[j] = 0
+                    target[high:] = 0
 
 
 @compiled
@@ -140,8 +137,8 @@ def _product(fused: bool) -> Any:
     ) -> None:  # fmt: skip
         """Adds (first: writes) the sums of the outputs of one phase to current, flat [lines, width, channels].
 
-        starts [lines + 1]: where the pairs of each output line begin in slots and bases (see `count`); classes: of z and
-        y; row: weights of one inner index in one block; finish: scale, half, down, offset [channels]: of each sum J
+        starts [lines + 1]: where the pairs of each output line begin in slots and bases (see `count`); classes: of z
+        and y; row: weights of one inner index in one block; finish: scale, half, down, offset [channels]: of each sum J
         comes J * scale, if `rounds` its floor after half was added (and after a shift right by down, of integers); at
         last offset is added; block: scratch for one panel.
         """
