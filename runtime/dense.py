@@ -21,13 +21,12 @@ class Phase:
     """Outputs along x that meet the same x classes (or some of them: the others read 0). Shapes as in kernels/dense.py.
 
     Args:
-        outputs: int64 [n]. source: int64 [classes, n], -1 for nothing. straight: int64 [classes, 3].
+        outputs: int64 [n]. source: int64 [classes, n], -1 for nothing.
         fan: int32 [classes, X]. nonzero, paths: int64 [z and y classes, classes, Cin], [z and y classes, classes].
     """
 
     outputs: Array
     source: Array
-    straight: Array
     weights: Array
 
 
@@ -37,12 +36,17 @@ class Panels:
 
     Args:
         paired: as kernels/dense.py has it.
+        shifts: a phase -> [classes]: output j reads input j + shift; empty if that does not hold everywhere.
+        pad, columns: zeros in front of a line, length of a line with zeros.
         fan, nonzero, paths: what kernels/dense.py counts with.
     """
 
     link: Link
     phases: tuple[Phase, ...]
     paired: bool
+    shifts: tuple[Array, ...]
+    pad: int
+    columns: int
     fan: Array
     nonzero: Array
     paths: Array
@@ -67,20 +71,32 @@ class Panels:
         assert current.flags.c_contiguous and all(f.shape == (channels,) and f.dtype == dtype for f in finish)
         assert (width, channels) == (self.link.out[2], padded(self.link.channels)) and values.dtype == dtype
         assert len(tables[0]) == len(current) + 1
-        for phase in self.phases:
+        assert values.flags.c_contiguous and self.columns == values.shape[2]
+        assert all(start >= 0 and start + span <= len(values) for start in firsts)
+        starts, slots, bases = tables
+        inner, row = values.shape[1], LANES * (2 if self.paired else 1)
+        if self.shifts:  # the lines themselves, wherever they are
+            slots = firsts[slots // max(span, 1)] + slots % max(span, 1)
+        for k, phase in enumerate(self.phases):
             classes, count = phase.source.shape
-            columns = (-(-count // kernels.COLUMNS) | 1) * kernels.COLUMNS  # odd: rows meet all sets of the cache
-            shape = (len(firsts) * span, classes, values.shape[1], columns)
-            expanded = scratch.array("expanded", shape, dtype)
-            for k, start in enumerate(firsts):
-                assert start >= 0 and start + span <= len(values)
-                kernels.expand(values, start, phase.straight, phase.source, expanded[k * span : (k + 1) * span])
-            inner, row = classes * values.shape[1], LANES * (2 if self.paired else 1)
-            assert phase.weights.size == channels // LANES * len(self.paths) * inner * row
+            if self.shifts:
+                lines, columns, size, offsets = values, self.columns, inner * self.columns, self.pad + self.shifts[k]
+            else:
+                columns = _odd(count)
+                size, offsets = classes * inner * columns, np.arange(classes) * inner * columns
+                lines = scratch.array("expanded", (len(firsts) * span, classes, inner, columns), dtype)
+                for a, start in enumerate(firsts):
+                    kernels.expand(values, start, phase.source, lines[a * span : (a + 1) * span])
+            assert phase.weights.size == channels // LANES * len(self.paths) * classes * inner * row
             product(
-                expanded.ravel(), columns, inner, *tables, phase.weights, len(self.paths), row, finish, rounds,
-                phase.outputs, current.ravel(), width, channels, first, block,
+                lines.ravel(), size, columns, inner, offsets, starts, slots, bases, phase.weights, len(self.paths), row,
+                finish, rounds, phase.outputs, current.ravel(), width, channels, first, block,
             )  # fmt: skip
+
+
+def _odd(columns: int) -> int:
+    """Room for panels of so many columns: an odd number of cache lines, so that rows meet all sets of the cache."""
+    return (-(-columns // kernels.COLUMNS) | 1) * kernels.COLUMNS
 
 
 def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) -> Panels:
@@ -108,10 +124,19 @@ def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) ->
         part = list(classes)
         weights = aligned(rows[:, :, part].shape, rows.dtype)
         weights[:] = rows[:, :, part]
-        straight = np.array([_straight(read) for read in source], np.int64).reshape(-1, 3)
-        phases.append(Phase(np.array(outputs, np.int64), source, straight, weights.ravel()))
-    fan = x.pairs_of_source(spatial(link.inner)[2]).astype(np.int32)
-    return Panels(link, tuple(phases), paired, fan, nonzero.astype(np.int64), multiplicity)
+        phases.append(Phase(np.array(outputs, np.int64), source, weights.ravel()))
+    size = spatial(link.inner)[2]
+    found = [_shifts(phase.source, size) for phase in phases]
+    shifts = tuple(shift for shift in found if shift is not None)
+    pad, columns = 0, size
+    if len(shifts) == len(phases):
+        pad = max(0, -min(int(shift.min(initial=0)) for shift in shifts))
+        most = (_odd(p.outputs.size) + int(shift.max(initial=0)) for p, shift in zip(phases, shifts, strict=True))
+        columns = _odd(pad + max(size, *most))
+    else:
+        shifts = ()
+    fan = x.pairs_of_source(size).astype(np.int32)
+    return Panels(link, tuple(phases), paired, shifts, pad, columns, fan, nonzero.astype(np.int64), multiplicity)
 
 
 def _alike(axis: AxisTaps) -> dict[tuple[int, ...], list[int]]:
@@ -132,26 +157,24 @@ def _within(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     return all(c in rest for c in part)
 
 
-def _straight(read: Array) -> tuple[int, int, int]:
-    """(low, high, shift): output j reads j + shift from low to high and nothing elsewhere; else (0, -1, 0)."""
-    at = np.flatnonzero(read >= 0)
-    if not at.size:
-        return 0, 0, 0
-    low, high, shift = int(at[0]), int(at[-1]) + 1, int(read[at[0]] - at[0])
-    return (low, high, shift) if np.array_equal(read[low:high], np.arange(low, high) + shift) else (0, -1, 0)
+def _shifts(source: Array, size: int) -> Array | None:
+    """[classes], if output j reads input j + shift wherever there is one."""
+    at = np.argmax(source >= 0, axis=1)
+    shifts = np.take_along_axis(source, at[:, None], 1)[:, 0] - at
+    read = np.arange(source.shape[1]) + shifts[:, None]
+    return shifts if np.array_equal(source, np.where((read >= 0) & (read < size), read, -1)) else None
 
 
 def volume(panels: Panels, values: Array, dtype: np.dtype[np.generic] | type) -> Array:
-    """Analog values [C, *spatial] of the pre population to lines [Z * Y, I, X]."""
+    """Analog values [C, *spatial] of the pre population to lines [Z * Y, I, columns]."""
     link = panels.link
     z, y, x = spatial(link.inner)
     routed = apply_all(link.relayout, values, link.pre_shape).reshape(-1, z * y, x)
-    if not panels.paired:
-        return np.ascontiguousarray(np.moveaxis(whole(routed, dtype, link.name), 0, 1))
-    lines = np.zeros((z * y, -(-len(routed) // 2), x, 2), np.int16)
-    for c, channel in enumerate(routed):
-        lines[:, c // 2, :, c % 2] = channel
-    return lines.view(np.int32)[..., 0]
+    values, pairs = (routed, 2) if panels.paired else (whole(routed, dtype, link.name), 1)
+    lines = np.zeros((z * y, -(-len(routed) // pairs), panels.columns, pairs), np.int16 if panels.paired else dtype)
+    for c, channel in enumerate(values):
+        lines[:, c // pairs, panels.pad : panels.pad + x, c % pairs] = channel
+    return lines.view(dtype)[..., 0]
 
 
 def analog_current(
@@ -175,13 +198,16 @@ def dense_projection(
     assert words.shape[2:] == (int(np.prod(link.inner[1:])), padded(cin) // 16) and words.shape[1] in (1, 2)
     assert t0 + len(current) <= len(words) and counts.shape == (3, len(words))
     firsts, span, starts, slots, bases = panels.pairs(z, y0, y1)
-    lines = scratch.array("lines", (len(firsts) * span, -(-cin // 2) if panels.paired else cin, in_x), current.dtype)
+    shape = (len(firsts) * span, -(-cin // 2) if panels.paired else cin, panels.columns)
+    lines = scratch.array("lines", shape, current.dtype)
+    lines[..., : panels.pad], lines[..., panels.pad + in_x :] = 0, 0
     met = np.zeros((len(lines), len(panels.fan), cin), np.int64)
     finish = (scale, scale, scale, np.zeros_like(scale))
     for s in range(len(current)):
         for k, start in enumerate(firsts):
             part = slice(k * span, (k + 1) * span)
-            kernels.unpack(words[t0 + s], start, in_x, cin, panels.paired, panels.fan, lines[part], met[part])
+            how = (in_x, cin, panels.paired, panels.fan)
+            kernels.unpack(words[t0 + s], start, *how, lines[part], panels.pad, met[part])
         at, counted = np.arange(len(firsts)) * span, np.zeros(3, np.int64)
         panels.add(lines, at, span, (starts, slots, bases), finish, False, current[s], first, True, scratch)
         kernels.count(met, panels.nonzero, panels.paths, slots, bases, link.channels, counted)

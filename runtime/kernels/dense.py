@@ -5,12 +5,14 @@ dimension runs over pairs of input lines, then x classes, then input channels. O
 computed side by side (a `Phase`, runtime/dense.py): a panel of positions x post channels stays in registers while each
 row of weights is loaded once for all positions.
 
-Input lines have channels before positions, so neighbouring positions are neighbours in memory. Where int16 holds them,
-integers travel as two channels in an int32: one instruction multiplies 32 of them and adds up the pairs, exactly.
+Input lines have channels before positions, so neighbouring positions are neighbours in memory. Where outputs side by
+side read inputs side by side, a panel reads the lines themselves, which have zeros on both sides; else they are
+expanded first. Where int16 holds them, integers travel as two channels in an int32: one instruction multiplies 32 of
+them and adds up the pairs, exactly.
 
-Shapes: lines [lines, I, X], I being input channels or pairs of them; expanded [lines, x classes of the phase, I,
-columns], columns a multiple of 16; weights flat [channels / 16, z and y classes, x classes of the phase,
-I, 16], or 16 times the two of a pair.
+Shapes: lines [lines, I, X or more], I being input channels or pairs of them; expanded [lines, x classes of the phase,
+I, columns], columns a multiple of 16; weights flat [channels / 16, z and y classes, x classes of the phase, I, 16], or
+16 times the two of a pair.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ _PANEL = 16 * COLUMNS
 
 
 @compiled
-def unpack(planes: Array, first: int, size: int, cin: int, paired: bool, fan: Array, lines: Array, met: Array) -> None:
-    """Spikes of the input lines from `first` to values. planes uint16 [P, positions, words]; fan int32 [x classes, X]:
-    outputs that an input meets; met int64 [lines, x classes, Cin] gets the (event, output) pairs of a line."""
+def unpack(
+    planes: Array, first: int, size: int, cin: int, paired: bool, fan: Array, lines: Array, pad: int, met: Array
+) -> None:  # fmt: skip
+    """Spikes of the input lines from `first` to values, behind `pad`. planes uint16 [P, positions, words]; fan int32
+    [x classes, X]: outputs that an input meets; met int64 [lines, x classes, Cin] gets the (event, output) pairs of a line."""
     plus, minus, seen = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int32)
     for k in range(lines.shape[0]):
         start = (first + k) * size
@@ -47,12 +51,12 @@ def unpack(planes: Array, first: int, size: int, cin: int, paired: bool, fan: Ar
                     for x in range(size):
                         a, b = plus[x] >> bit, minus[x] >> bit
                         high = (((a >> np.int32(1)) & np.int32(1)) - ((b >> np.int32(1)) & np.int32(1))) << np.int32(16)
-                        row[x] = (((a & np.int32(1)) - (b & np.int32(1))) & np.int32(0xFFFF)) | high
+                        row[pad + x] = (((a & np.int32(1)) - (b & np.int32(1))) & np.int32(0xFFFF)) | high
                         seen[x] = (a | b) & np.int32(3)
                 else:
                     for x in range(size):
                         a, b = (plus[x] >> bit) & np.int32(1), (minus[x] >> bit) & np.int32(1)
-                        row[x] = a - b
+                        row[pad + x] = a - b
                         seen[x] = a | b
                 for f in range(fan.shape[0]):
                     even, odd = np.int32(0), np.int32(0)
@@ -91,23 +95,16 @@ def line_pairs(
 
 
 @compiled
-def expand(lines: Array, first: int, straight: Array, source: Array, expanded: Array) -> None:
+def expand(lines: Array, first: int, source: Array, expanded: Array) -> None:
     """Each input line from `first` as the outputs of a phase meet it: class c of output j reads source[c, j] (-1:
-    nothing). straight [classes, 3]: low, high, shift, if these are j + shift for j in low..high, else high = -1."""
+    nothing)."""
     for k in range(expanded.shape[0]):
         for c in range(source.shape[0]):
-            low, high, shift = straight[c]
             for i in range(lines.shape[1]):
                 row, target = lines[first + k, i], expanded[k, c, i]
-                if high < 0:
-                    for j in range(source.shape[1]):
-                        target[j] = row[source[c, j]] if source[c, j] >= 0 else 0
-                    target[source.shape[1] :] = 0
-                else:
-                    target[:low] = 0
-                    for j in range(low, high):
-                        target[j] = row[j + shift]
-                    target[high:] = 0
+                for j in range(source.shape[1]):
+                    target[j] = row[source[c, j]] if source[c, j] >= 0 else 0
+                target[source.shape[1] :] = 0
 
 
 @compiled
@@ -131,11 +128,14 @@ def _product(fused: bool) -> Any:
     """The kernel for some output lines."""
 
     def product(
-        expanded: Array, columns: int, inner: int, starts: Array, slots: Array, bases: Array,
+        lines: Array, size: int, columns: int, inner: int, offsets: Array, starts: Array, slots: Array, bases: Array,
         weights: Array, classes: int, row: int, finish: Arrays, rounds: bool, outputs: Array,
         current: Array, width: int, channels: int, first: bool, block: Array,
     ) -> None:  # fmt: skip
         """Adds (first: writes) the sums of the outputs of one phase to current, flat [lines, width, channels].
+
+        lines: flat, or what `expand` makes of them; size: of one; inner: rows of `columns` values; the first that class
+        c reads begins at offsets[c].
 
         starts [lines + 1]: where the pairs of each output line begin in slots and bases (see `count`); classes: of z
         and y; row: weights of one inner index in one block; finish: scale, half, down, offset [channels]: of each sum J
@@ -148,12 +148,13 @@ def _product(fused: bool) -> Any:
                 for column in range(0, outputs.size, COLUMNS):
                     total = zeros(block, _PANEL)
                     for p in range(starts[line], starts[line + 1]):
-                        at = slots[p] * inner * columns + column
-                        weight = (channel // 16 * classes + bases[p]) * inner * row
-                        for _ in range(inner):
-                            total = outer_add(total, expanded, at, weights, weight, 16, fused)
-                            at += columns
-                            weight += row
+                        weight = (channel // 16 * classes + bases[p]) * offsets.size * inner * row
+                        for c in range(offsets.size):
+                            at = slots[p] * size + offsets[c] + column
+                            for _ in range(inner):
+                                total = outer_add(total, lines, at, weights, weight, 16, fused)
+                                at += columns
+                                weight += row
                     store(block, 0, total)
                     for j in range(min(COLUMNS, outputs.size - column)):
                         value = multiply(load(block, j * 16, 16), load(scale, channel, 16))
