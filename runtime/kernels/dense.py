@@ -35,7 +35,8 @@ def unpack(
     planes: Array, first: int, size: int, cin: int, paired: bool, fan: Array, lines: Array, pad: int, met: Array
 ) -> None:  # fmt: skip
     """Spikes of the input lines from `first` to values, behind `pad`. planes uint16 [P, positions, words]; fan int32
-    [x classes, X]: outputs that an input meets; met int64 [lines, x classes, Cin] gets the (event, output) pairs of a line."""
+    [x classes, X]: outputs that an input meets; met int64 [lines, x classes, Cin] gets the (event, output) pairs of
+    a line."""
     plus, minus, seen = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int32)
     for k in range(lines.shape[0]):
         start = (first + k) * size
