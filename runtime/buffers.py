@@ -8,6 +8,7 @@ is channel 8 * b + k. Bytes are padded to whole 16-bit words, and padding bits a
 from __future__ import annotations
 
 import threading
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -51,29 +52,16 @@ def relayout(train: Array, routing: tuple[Route, ...], shape: tuple[int, ...]) -
     """The train of a population of `shape` after weightless routing (no work is counted)."""
     if not routing:
         return train
-    moved = apply_all(routing, unpack(train, shape), shape)
-    channels, positions = moved.shape[3], prod(moved.shape[4:])
-    result = np.zeros((*train.shape[:3], positions, padded(channels) // 8), np.uint8)
-    pack(moved, result)
+    channels, *size = reduce(lambda known, route: route.shape(known), routing, shape)
+    result = np.zeros((*train.shape[:3], prod(size), padded(channels) // 8), np.uint8)
+    for t in range(train.shape[1]):  # one step at a time: spikes unpacked take 8 times the memory
+        pack(apply_all(routing, unpack(train[:, t : t + 1], shape), shape), result[:, t : t + 1])
     return result
 
 
 def words(train: Array) -> Array:
     """The same train as uint16 words of 16 channels (little-endian machines only, as the kernels)."""
     return train.view(np.uint16)
-
-
-def positions_first(values: Array, dtype: Any) -> Array:
-    """[C, *spatial] -> [positions, padded channels], zeros behind."""
-    flat = aligned((prod(values.shape[1:]), padded(values.shape[0])), dtype)
-    flat[:, : values.shape[0]] = values.reshape(values.shape[0], -1).T
-    return flat
-
-
-def channels_first(flat: Array, shape: tuple[int, ...]) -> Array:
-    """[..., positions, padded channels] -> [..., C, *spatial]."""
-    moved = np.moveaxis(flat[..., : shape[0]], -1, -2)
-    return np.ascontiguousarray(moved).reshape(*flat.shape[:-2], *shape)
 
 
 class Scratch(threading.local):

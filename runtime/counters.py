@@ -13,10 +13,12 @@ from snncc.runtime.plan import Stage
 
 @dataclass(eq=False)
 class Executed:
-    """Work of one task on one population: events uint64 [T]; rows: projection name -> rows of weights added."""
+    """Work of one task on one population: events uint64 [T]; rows: projection name -> rows of weights added; macs: name
+    of a constant projection -> (value, synapse) pairs."""
 
     events: Array
     rows: dict[str, int] = field(default_factory=dict)
+    macs: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, stage: Stage, timesteps: int) -> Executed:
@@ -37,6 +39,8 @@ class Tally:
             counts.events[name] = counts.events.get(name, np.uint64(0)) + done.events
         for link, rows in done.rows.items():
             self._rows[link] = self._rows.get(link, 0) - rows
+        for link, met in done.macs.items():
+            counts.macs[link] = counts.macs.get(link, 0) + met
 
     def add_pairs(self, link: str, steps: slice, found: Array) -> None:
         """What a census (census.py) found: uint64 [4, steps]."""
@@ -45,9 +49,8 @@ class Tally:
             kind.setdefault(link, np.zeros(counts.timesteps, np.uint64))[steps] += row
         self._rows[link] = self._rows.get(link, 0) + int(found[3].sum())
 
-    def add_macs(self, link: str, pairs: int) -> None:
-        self.counts.macs[link] = self.counts.macs.get(link, 0) + pairs
-
-    def check(self, link: str) -> None:
-        """What was counted and what was executed must be the same."""
-        assert self._rows[link] == 0, f"{link}: {self._rows[link]} rows of weights were counted but not added"
+    def check(self, stage: Stage) -> None:
+        """What the kernels added must be what was counted."""
+        for link in stage.spiking:
+            left = self._rows.get(link.name, 0)
+            assert left == 0, f"{link.name}: {left} rows of weights were counted but not added"

@@ -17,6 +17,7 @@ from snncc.runtime.kernels.neurons import driver
 from snncc.runtime.kernels.readout import integrate
 from snncc.runtime.kernels.settled import send, settle, settle_digits
 from snncc.runtime.kernels.signed import signed
+from snncc.runtime.layout import padded
 from snncc.runtime.plan import Stage
 
 MOST = np.iinfo(np.int32).max
@@ -76,22 +77,25 @@ class Dynamics:
 
 
 class Tile:
-    """The neurons at positions start..start + n of a population, over all steps.
+    """The neurons at positions first..first + n of a population, over all steps.
 
     Args:
-        constant: part of the current that is the same at every step, flat [n * padded channels], or one for all
-            positions: [padded channels], `stage.together` times.
-        v: memory for the membranes, [n, padded channels].
+        constant: part of the current that is the same at every step, flat [n * padded channels]; if `shared` by all
+            positions [padded channels], as often as the stage's blocks are wide.
+        start: its first position in the train, if that is another one.
     """
 
-    def __init__(self, dynamics: Dynamics, start: int, n: int, constant: Array, shared: bool, v: Array):
-        self.dynamics, self.start, self.constant = dynamics, start, constant
+    def __init__(
+        self, dynamics: Dynamics, first: int, n: int, constant: Array, shared: bool, start: int | None = None
+    ):
+        self.dynamics, self.constant, self.start = dynamics, constant, first if start is None else start
         stage = dynamics.stage
         self.waits = isinstance(stage.population.kind, Settled)
-        self.v, self.stride = v, 0 if shared else v.shape[1]
-        v0 = stage.parameters.get("v0", np.zeros((1, 1), stage.dtype))
-        self.v0 = v0[start : start + n] if len(v0) > 1 else v0
-        v[:] = 0 if self.waits else self.v0
+        v0 = stage.parameters.get("v0", np.zeros((1, 1)))
+        self.v0 = v0[first : first + n] if len(v0) > 1 else v0
+        channels = padded(stage.population.channels)
+        self.stride = 0 if shared else channels
+        self.v = dynamics.held("v", (n, channels), stage.dtype, 0 if self.waits else self.v0)
         self.rule, self.state = dynamics.rule(self.v)
 
     def neurons(self) -> tuple[Any, ...]:

@@ -34,3 +34,8 @@ def spatial(shape: tuple[int, ...]) -> Shape3:
         raise PlanError(f"more than three spatial axes: {shape}", remedy="reshape or use the reference engine")
     z, y, x = (1,) * (4 - len(shape)) + shape[1:]
     return z, y, x
+
+
+def times(scale: Array, level: int) -> Array:
+    """What the current of a level of spikes is multiplied with: 2^level times the scale of its projection."""
+    return scale * scale.dtype.type(1 << level) if level else scale

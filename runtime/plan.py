@@ -139,8 +139,10 @@ def _parameters(population: Population, dtype: Any, times: int) -> dict[str, Arr
         found["v0"] = aligned((v0.shape[1], padded(channels)), dtype)
         found["v0"][:, :channels] = v0.T
         found["dip"] = np.tile(_channels(getattr(kind, "dip", np.zeros(1)), channels, dtype, 0), times)
-    if population.bias is not None:
-        found["bias"] = whole(population.bias, dtype, population.name)
+    bias = whole(np.zeros(1) if population.bias is None else population.bias, dtype, population.name)
+    found["bias"] = np.tile(_channels(bias if bias.ndim == 1 else np.zeros(1), channels, dtype, 0), times)
+    if bias.ndim > 1:
+        found["bias_map"] = bias
     return found
 
 
@@ -182,13 +184,11 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
     shift = synapse.shift
     scaled = shift is not None and bool(np.any(shift))
     if network.analog(projection):
-        kernel, scale = "analog", np.zeros(padded(channels), np.int32)
-        if shift is not None:
-            scale[:channels] = shift
-        if groups == 1:
-            rows = aligned((*weight.shape[:-1], padded(channels)), dtype)
-            rows[..., :channels] = weight
-            weight = rows.ravel()
+        kernel, shift = "analog", np.zeros(1, np.int32) if shift is None else shift
+        scale = _channels(np.exp2(shift if dtype == np.float32 else np.maximum(shift, 0)), channels, dtype, 1)
+        down = _channels(np.clip(-shift, 0, 30), channels, dtype, 0)  # 30 leaves nothing of an int32
+        half = np.full_like(down, 0.5) if dtype == np.float32 else np.where(down > 0, 1 << np.maximum(down - 1, 0), 0)
+        tables |= {"scale": scale, "half": half.astype(dtype), "down": down}
     else:
         if shift is not None and np.any(np.asarray(shift) < 0):
             raise PlanError("a projection of spikes needs shifts >= 0", node=projection.name)

@@ -12,7 +12,7 @@ from snncc.runtime.dynamics import Tile
 from snncc.runtime.gather import NONE, Gather
 from snncc.runtime.kernels.conv import gatherer
 from snncc.runtime.kernels.depthwise import depthwise
-from snncc.runtime.layout import padded, spatial
+from snncc.runtime.layout import padded, spatial, times
 from snncc.runtime.plan import Link
 
 _NO_TRAIN = np.zeros((1, 1, 1, 1, 1), np.uint16)
@@ -51,15 +51,10 @@ def project(
     axes = [(axis.start, axis.source, axis.tap) for axis in link.axes]
     depthwise(
         buffers.words(planes), t0, z, y0, y1, *spatial(link.inner)[1:], *axes[:2], (*axes[2], link.tables["alike"]),
-        len(link.axes[1].classes), len(link.axes[2].classes), link.weights, _times(link.scale, level), scaled,
+        len(link.axes[1].classes), len(link.axes[2].classes), link.weights, times(link.scale, level), scaled,
         current.reshape(shape), first,
     )  # fmt: skip
     return 0
-
-
-def _times(scale: Array, level: int) -> Array:
-    """Spikes of a level count 2^level times."""
-    return scale * scale.dtype.type(1 << level) if level else scale
 
 
 def _gather(
@@ -78,7 +73,7 @@ def _gather(
         kernel(
             planes, t0, gather.first_byte, gather.bytes, gather.first_channel, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
             gather.x_classes, gather.chunks, gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1,
-            gather.weights, _times(gather.scale, level), scaled, current, shape,
+            gather.weights, times(gather.scale, level), scaled, current, shape,
             first, group, ids, ptr,
             silence, *neurons, events,
         )
@@ -98,8 +93,6 @@ def prove(link: Link) -> None:
     if link.kernel == "depthwise":
         channels += 48
         assert link.weights.shape == (classes, channels) and link.inner[0] == link.channels
-    elif link.kernel == "analog" and link.groups == 1:
-        assert link.weights.shape == (classes * link.inner[0] * channels,)
     assert link.scale.shape == (channels,)
     assert all(table.flags.c_contiguous for table in (link.weights, link.scale, *link.tables.values()))
     for gather in link.gathers:

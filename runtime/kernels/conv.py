@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numba.core import registry
 
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled, inlined
@@ -30,6 +31,10 @@ from snncc.runtime.kernels.memory import (
 from snncc.runtime.kernels.vectors import choose, item, load, ones_in, store, widen, zeros
 
 Arrays = tuple[Array, ...]
+_, _, FEATURES = registry.cpu_target.target_context.codegen().magic_tuple()  # of the machine that is compiled for
+COMPRESS = "+avx512vbmi2" in FEATURES
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.int8)
+PLACES = np.argsort(1 - _BITS, axis=1, kind="stable").astype(np.int32).ravel()  # [256 * 8] the set bits of a byte first
 
 
 def slots_together(channels: int) -> int:
@@ -61,7 +66,7 @@ def _lister(channels: int) -> Any:
     word = 64 if channels in (16, 32) or channels % 64 == 0 else 16
     together = slots_together(channels)
     taken = word // 8 if together == 1 else 8 // together
-    half = min(word, 32)
+    half, compress = min(word, 32), COMPRESS
     second = word - half
     if word == 64:
         mask_at = _mask(64 // together)
@@ -87,17 +92,25 @@ def _lister(channels: int) -> Any:
             for j in range(0, slots, together):
                 for w in range(0, used, taken):
                     mask = mask_at(sources, j, x + w)
-                    found = set_bits(mask)
-                    store(ids, at, (part(found, 0, half) << bits) + np.int32(base))
-                    n = ones_in(mask)
-                    if second and n > half:
-                        store(ids, at + half, (part(found, second, half) << bits) + np.int32(base))
-                    at += n
-                    base += word << row
+                    if compress:
+                        found = set_bits(mask)
+                        store(ids, at, (part(found, 0, half) << bits) + np.int32(base))
+                        n = ones_in(mask)
+                        if second and n > half:
+                            store(ids, at + half, (part(found, second, half) << bits) + np.int32(base))
+                        at += n
+                        base += word << row
+                    else:
+                        for _ in range(word // 8):
+                            byte = np.int64(mask & 255)
+                            store(ids, at, (load(PLACES, 8 * byte, 8) << bits) + np.int32(base))
+                            at += ones_in(byte)
+                            mask >>= 8
+                            base += 8 << row
         ptr[first + len(visit)] = at
         return at
 
-    list_events.__name__ = list_events.__qualname__ = f"list_events_{word}_{together}"
+    list_events.__name__ = list_events.__qualname__ = f"list_events_{word}_{together}{'_compressed' * compress}"
     return compiled(list_events)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from snncc.encoders.base import Encoder
 from snncc.graph import Array
 
+_PART = 1 << 16  # values at a time, so that what is computed on the way stays in the caches
+
 
 @dataclass(frozen=True)
 class Constant(Encoder):
@@ -50,5 +52,8 @@ ConstantCurrent <levels, low, high> (x) => (current)
     def clipped(self, x: Array) -> int:
         if not self.levels:
             return 0
-        grid = np.rint(x.astype(np.float32) * np.float32(self.levels))
-        return int(np.count_nonzero((grid < self.low) | (grid > self.high)))
+        found, flat = 0, x.reshape(-1)
+        for start in range(0, x.size, _PART):
+            grid = np.rint(flat[start : start + _PART].astype(np.float32) * np.float32(self.levels))
+            found += int(np.count_nonzero((grid < self.low) | (grid > self.high)))
+        return found

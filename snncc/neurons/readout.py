@@ -63,5 +63,7 @@ Readout <base, type> (current, scale, T) => (value, prefixes)
 
     def value(self, potential: Array, step: int) -> Array:
         """The analog value [C, *spatial] float32 at prefix `step` (1-based) of the potential V_step."""
-        scaled = potential.astype(np.float32) * per_channel(self.scale, potential.ndim)
-        return np.asarray(scaled / np.float32(total_count(self.base, step)), np.float32)
+        scaled = potential.astype(np.float32)
+        scaled *= per_channel(self.scale, potential.ndim)
+        scaled /= np.float32(total_count(self.base, step))
+        return scaled
