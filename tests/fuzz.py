@@ -34,7 +34,8 @@ from snncc.runtime import fast
 from snncc.runtime.fast import FastEngine
 from snncc.runtime.reference import ReferenceEngine
 from snncc.runtime.trace import Trace
-from tests.specialisations import Specialisation, data_set, specialisation
+from tests.specialisations import Specialisation, specialisation
+from tests.spike_data import data_set
 
 RECORD = Path(__file__).resolve().parents[1] / "docs" / "results" / "fuzz.md"
 ENGINES = ((1, None), (2, 1000), (3, 200), (1, 1))  # (threads, currents in a tile); data sets take them in turn
@@ -219,8 +220,8 @@ def report(command: str, found: Sequence[Outcome]) -> str:
         "reference engine, and counts equal to their closed form. In float32 networks of real numbers, where sums",
         "round, it must give the same at every thread count and tile size.",
         "",
-        f"{len(found)} specialisations, {sums['data_sets']} runs, {sums['events']:,} events, {sums['synops']:,} synops:",
-        f"**{sum(bool(o.fault) for o in found)} mismatches or crashes**.",
+        f"{len(found)} specialisations, {sums['data_sets']:,} runs, {sums['events']:,} events,",
+        f"{sums['synops']:,} synops: **{sum(bool(o.fault) for o in found)} mismatches or crashes**.",
         "",
         "| what | number of specialisations that have it |",
         "|---|---|",
