@@ -35,8 +35,8 @@ def synapse_into(rng: Rng, post: Shape) -> tuple[Synapse, Shape] | None:
     """A synapse without weights and the (routed) shape it reads; None: too large."""
     rank, (channels, *space) = len(post) - 1, post
     kind = one_of(rng, ("dense", "dense", "diagonal") if not rank else (
-        "conv", "conv", "conv", "conv", "transpose", "transpose", "grouped", "depthwise", "depthwise transpose",
-        "diagonal", "pool", "resample",
+        *("conv",) * 7, "transpose", "transpose", "grouped", "depthwise", "depthwise transpose", "diagonal", "pool",
+        "resample",
     ))  # fmt: skip
     one = np.zeros(channels)
     if kind == "dense":

@@ -186,7 +186,7 @@ class _Maker:
         rows, single = synapse.rows().shape, isinstance(synapse, Diagonal | Pool | Resample)
         regime: str = one_of(rng, ("ternary", "int8", "int8", "edges", "wide", *map(str, BORDERS)))
         shift = rng.integers(-6 if analog else 0, 4, post[0]).astype(np.int32) if some(rng, 0.3) else None
-        room, met = min(30000, EXACT // 32 // (top * rows[1])), met_at_once(rng, synapse, routing, shape)
+        room, met = max(1, min(30000, EXACT // 32 // (top * rows[1]))), met_at_once(rng, synapse, routing, shape)
         if single:
             number = max(1, met.sum()) if isinstance(synapse, Pool) else 1
             regime = str(int(regime) // number) if regime.isdigit() else regime
