@@ -34,6 +34,7 @@ from snncc.runtime import fast
 from snncc.runtime.fast import FastEngine
 from snncc.runtime.reference import ReferenceEngine
 from snncc.runtime.trace import Trace
+from tests import guard_pages
 from tests.specialisations import Specialisation, specialisation
 from tests.spike_data import data_set
 
@@ -179,12 +180,19 @@ def facts(made: Specialisation) -> list[str]:
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-def outcomes(seed: int, indices: range, data: range, workers: int) -> Iterator[Outcome]:
+def prepare(guard: bool) -> None:
+    """What a worker does first."""
+    faulthandler.enable()
+    if guard:
+        guard_pages.install()
+
+
+def outcomes(seed: int, indices: range, data: range, workers: int, guard: bool = False) -> Iterator[Outcome]:
     """Of every index, in order; what a crashed worker was at is tried again alone, so that the crash has one name."""
     todo = list(indices)
     alone = False
     while todo:
-        with ProcessPoolExecutor(1 if alone else workers, get_context("spawn"), faulthandler.enable) as pool:
+        with ProcessPoolExecutor(1 if alone else workers, get_context("spawn"), prepare, (guard,)) as pool:
             futures: list[Future[Outcome]] = [pool.submit(attempt, seed, i, data) for i in todo]
             try:
                 for future in futures:
@@ -237,6 +245,7 @@ def start() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="go on at this specialisation")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--guard", action="store_true", help="arrays end at unreadable pages (guard_pages.py)")
     parser.add_argument("--write", action="store_true", help=f"write {RECORD.name}")
     o = parser.parse_args()
     console, found = Console(), []
@@ -246,7 +255,7 @@ def start() -> int:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("specialisations", total=len(indices))
         try:
-            for outcome in outcomes(o.seed, indices, range(o.data), max(1, o.workers)):
+            for outcome in outcomes(o.seed, indices, range(o.data), max(1, o.workers), o.guard):
                 found.append(outcome)
                 progress.advance(task)
                 if outcome.fault:

@@ -1,6 +1,11 @@
-"""Random specialisations of the fast engine (tests/fuzz.py); tiles; what the draws reach."""
+"""Random specialisations of the fast engine (tests/fuzz.py)."""
 
 from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +15,26 @@ from tests.fuzz import attempt
 from tests.specialisations import specialisation
 from tests.spike_data import data_set
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 @pytest.mark.parametrize("index", range(40))
 def test_fast_engine_is_the_reference(index: int) -> None:
     outcome = attempt(2, index, range(12))
     assert not outcome.fault, outcome.fault
     assert outcome.data_sets == 12
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="guard pages are made by Linux calls")
+def test_kernels_stay_within_their_arrays() -> None:
+    """Raw loads and stores end the process at the first page behind an array; that they do is shown first."""
+    past = "x = np.zeros(999, np.int32); print(ctypes.c_int64.from_address(x.ctypes.data + 4000).value)"
+    code = f"import ctypes, numpy as np; from tests import guard_pages; guard_pages.install(); {past}"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == -signal.SIGSEGV
+    command = [sys.executable, "-m", "tests.fuzz", "--guard", "--specialisations", "40", "--data", "8", "--seed", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 @pytest.mark.slow

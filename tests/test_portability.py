@@ -35,10 +35,7 @@ def agree(cpu: str, cache: Path, data: int, *indices: int) -> dict[str, Any]:
     # without the second variable Numba adds the features of this machine to those of the processor named
     named = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(cache)}
     command = [sys.executable, "-m", "tests.cpu_agreement", *map(str, (SEED, data, *indices))]
-    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path, **named}, capture_output=True, text=True
-    )
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **named}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout)
     assert not told["faults"], "\n".join(told["faults"])
