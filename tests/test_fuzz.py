@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from snncc.network_text import network_text
+from snncc.runtime.fast import FastEngine
+from snncc.runtime.trace import Trace
 from tests.fuzz import attempt
 from tests.specialisations import specialisation
 from tests.spike_data import data_set
@@ -23,6 +27,30 @@ def test_fast_engine_is_the_reference(index: int) -> None:
     outcome = attempt(2, index, range(12))
     assert not outcome.fault, outcome.fault
     assert outcome.data_sets == 12
+
+
+FAULTS: dict[str, Callable[[Trace], Any]] = {
+    "spikes of post": lambda trace: trace.spikes.get("post", np.zeros(1)),  # none are recorded in every other run
+    "potentials of out": lambda trace: trace.potentials["out"],
+    "events of post": lambda trace: trace.counts.events["post"],
+    "synops_paths of post->out": lambda trace: trace.counts.synops_paths["post->out"],
+}
+
+
+@pytest.mark.parametrize("told", FAULTS)
+def test_a_difference_is_told(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    """One number that is too large by 1 is found, named, and comes with the command that shows it again."""
+    honest = FastEngine.run
+
+    def broken(engine: FastEngine, *args: Any, **options: Any) -> Trace:
+        trace = honest(engine, *args, **options)
+        array = FAULTS[told](trace)
+        array[(0,) * array.ndim] += 1
+        return trace
+
+    monkeypatch.setattr(FastEngine, "run", broken)
+    fault = attempt(2, 6, range(2)).fault
+    assert told in fault and "--seed 2 --first 6 --specialisations 1 --data 2" in fault and "network int8" in fault
 
 
 @pytest.mark.slow
