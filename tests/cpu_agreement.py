@@ -68,7 +68,6 @@ if __name__ == "__main__":
     outcomes = [attempt(seed, index, range(data)) for index in indices]
     print(json.dumps({
         "faults": [outcome.fault for outcome in outcomes if outcome.fault],
-        "kernels": sorted({kernel.py_func.__name__ for kernel in kernels()}),
         "code": counted(),
         "digests": [digest(seed, index) for index in indices],
         "aarch64": cross_compiled("aarch64-unknown-linux-gnu"),

@@ -27,7 +27,7 @@ CPUS = {
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86 processors")
 
 
-def agree(cpu: str, cache: Path, data: int, *indices: int) -> dict[str, Any]:
+def agree(cpu: str, cache: Path, data: int, *indices: int) -> None:
     """Compiles all anew: Numba would take kernels of this processor from a cache of any folder it knows."""
     lacking, held, needed = CPUS[cpu]
     if not all(binding.get_host_cpu_features().get(feature) for feature in needed):
@@ -44,12 +44,11 @@ def agree(cpu: str, cache: Path, data: int, *indices: int) -> dict[str, Any]:
     assert told["code"]["instructions"] > 1000
     assert told["digests"] == [digest(SEED, index) for index in indices]
     assert told["aarch64"] > 10_000
-    return told
 
 
 def test_baseline_x86(tmp_path: Path) -> None:
     """No AVX of any kind; and LLVM can lower the same kernels for ARM."""
-    assert "gather" in agree("x86-64", tmp_path, 4, *FEW)["kernels"]
+    agree("x86-64", tmp_path, 4, *FEW)
 
 
 @pytest.mark.slow
