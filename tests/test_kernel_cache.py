@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,20 @@ def test_drivers_of_different_rules_have_different_names() -> None:
 def test_kernels_of_different_widths_have_different_names() -> None:
     names = {kernel.py_func.__qualname__ for kernel in (conv._line16, conv._line32, conv._line64)}
     assert len(names) == 3
+
+
+@pytest.mark.slow
+def test_three_processes_with_one_cold_cache(tmp_path: Path) -> None:
+    """All compile at once in the first round, and load what it has left in the second: right results in both."""
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.fuzz", "--workers", "1", "--specialisations", "12", "--data", "3"]
+    for _ in range(2):
+        racing = [
+            subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            for _ in range(3)
+        ]
+        for process in racing:
+            told, _ = process.communicate()
+            assert process.returncode == 0, told.decode()
+        assert list(tmp_path.rglob("*.nbi")) and list(tmp_path.rglob("*.nbc"))
