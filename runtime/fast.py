@@ -195,7 +195,8 @@ class FastEngine:
         z, y0, y1 = corner
         width, channels = spatial(stage.population.shape)[2], padded(stage.population.channels)
         current = self._scratch.array("current", (y1 - y0, width, channels), stage.dtype)
-        current[:] = constant.of(z, y0, y1, done.macs)[: current.size].reshape(-1, width if not constant.shared else 1, channels)
+        same = constant.of(z, y0, y1, done.macs)
+        current[:] = same[:channels] if constant.shared else same.reshape(current.shape)
         current *= stage.dtype(total_count(base, timesteps))
         for link, level, planes in inputs:
             panels = self._panels[link.name]
