@@ -7,6 +7,7 @@ are independent, so threads change neither results nor counts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -114,7 +115,8 @@ class FastEngine:
             moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
             inputs += [(link, level, planes) for level, planes in enumerate(moved)]
         steps = tally.counts.timesteps
-        spans = [slice(steps * k // self.threads, steps * (k + 1) // self.threads) for k in range(self.threads)]
+        cuts = sorted({steps * k // self.threads for k in range(self.threads + 1)})
+        spans = [slice(a, b) for a, b in itertools.pairwise(cuts)]
 
         def count(task: tuple[Input, slice]) -> tuple[str, slice, Array]:
             (link, _, planes), span = task
@@ -153,7 +155,7 @@ class FastEngine:
         assert isinstance(kind, Readout)
         channels, size = padded(population.channels), prod(population.shape[1:])
         inputs = self._inputs(stage, trains, tally)
-        at_once = not prefixes and all(self._dense(link, stage) for link, _, _ in inputs)
+        at_once = not prefixes and stage.dtype == np.int32 and all(self._dense(link, stage) for link, _, _ in inputs)
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
         potential = np.zeros((timesteps if prefixes else 1, population.channels, size), stage.dtype)
         _, height, width = spatial(population.shape)
@@ -180,8 +182,8 @@ class FastEngine:
         return potential.reshape(*(timesteps,) * prefixes, *population.shape)
 
     def _dense(self, link: Link, stage: Stage) -> bool:
-        """Can what a readout reads through this link be one dense product of whole numbers? Makes its panels."""
-        if stage.dtype != np.int32 or link.kernel != "gather" or link.groups > 1:
+        """Can what a readout reads through this link be one dense product? Makes its panels."""
+        if link.kernel != "gather" or link.groups > 1:
             return False
         if link.name not in self._panels:
             self._panels[link.name] = make_panels(link, stage.dtype, 1 << 14)

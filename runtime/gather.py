@@ -114,7 +114,7 @@ def gathers(
     slots = [(a, b, sign) for sign in range(signs) for a, b in product(range(z.most), range(y.most))]
     spread = _Spread(weight, z, y, [x.classes[k] for k in order], form)
     rows = [axis.pairs_of_source(n).sum(0) for axis, n in zip(blocked, size, strict=True)]
-    parts = np.array_split(np.arange(len(slots)), min(form.parts, len(slots)))
+    parts = np.array_split(np.arange(len(slots)), max(1, min(form.parts, len(slots))))
     found = [_part([slots[k] for k in some], z, y, x, visit, place, size, spread, scale) for some in parts]
     met = spread.chunks * rows[0], rows[1], rows[2]
     return tuple(replace(g, rows=met, opens=g is found[0], closes=g is found[-1]) for g in found)

@@ -13,7 +13,6 @@ from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Readout
 from snncc.runtime import buffers
 from snncc.runtime.dense import dense_projection, make_panels
-from snncc.runtime.dynamics import level_scale
 from snncc.runtime.fast import FastEngine
 from snncc.runtime.plan import padded
 from snncc.synapses import Diagonal, Synapse
