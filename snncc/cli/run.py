@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -24,6 +23,8 @@ from snncc.cli.tables import Bars, bars, run_table
 from snncc.errors import DataError, FormatError, OptionError
 from snncc.model import ENGINES, Model, load
 from snncc.run_counts import RunCounts
+
+Paths = Mapping[str, Path]
 
 
 def usable_cores() -> int:
@@ -72,73 +73,66 @@ def command(
     several = len(files) > 1
     if several:
         _folder(output, [next(iter(case.values())) for case in files])
-    facts = [snncc.__version__, sha256(model.read_bytes()).hexdigest(), timesteps, engine, seed, probabilities]
-    journal = Journal(output if several and spikes is None else None, [*facts, repr(prepare)])
+    content = sha256(model.read_bytes()).hexdigest() if several else ""
+    facts = [snncc.__version__, content, timesteps, engine, seed, probabilities, repr(prepare)]
+    journal = Journal(output if several and spikes is None else None, facts)
+
+    def one(paths: Paths, key: str) -> Done:
+        case = open_case(paths, network.input_shapes, prepare)
+        target = output_path(case, output, several)
+        for draft in target.parent.glob(f".snncc-????????-{escape(target.name)}"):  # of a run that was killed
+            draft.unlink(missing_ok=True)
+        found, counts = run_case(network, case, timesteps=timesteps, seed=seed, spikes=writer, progress=progress)
+        assert counts.counts is not None
+        done = Done(counts.samples, counts.counts, found.save(target, prepare, probabilities))
+        journal.add(key, done, found.written)
+        return done
+
     with SpikeWriter(spikes) as writer, bars() as progress:
-        job = _Job(network, journal, output, several, prepare, probabilities, timesteps, seed, writer, progress)
-        job.run(files)
+        total = _Total(network)
+        total.run(files, journal, one, progress)
         writer.finish()
-    if job.counts is not None:
-        run_table(job.counts)
-    for remark in job.remarks:
+    if total.counts is not None:
+        run_table(total.counts)
+    for remark in total.remarks:
         click.echo(remark)
-    emit({**(job.counts.to_dict() if job.counts is not None else {}), "failed": job.failed})
-    if job.failed:
-        click.echo(f"{len(job.failed)} of {len(files)} inputs failed; the same command runs these alone", err=True)
+    emit({**(total.counts.to_dict() if total.counts is not None else {}), "failed": total.failed})
+    if total.failed:
+        click.echo(f"{len(total.failed)} of {len(files)} inputs failed; the same command runs these alone", err=True)
         sys.exit(2)
     journal.remove()
 
 
 @dataclass
-class _Job:
+class _Total:
+    """What all inputs add up to, in their order, whether they run now or did before."""
+
     model: Model
-    journal: Journal
-    output: Path
-    several: bool
-    prepare: Preprocess
-    probabilities: bool
-    timesteps: int | None
-    seed: int
-    spikes: SpikeWriter
-    progress: Bars
     counts: RunCounts | None = None
     remarks: list[str] = field(default_factory=list)
     failed: list[dict[str, str | None]] = field(default_factory=list)
 
-    def run(self, files: Sequence[Mapping[str, Path]]) -> None:
-        """Run what is not done yet; the counts are of all, in the order of `files`."""
-        keys = [self.journal.key(paths) for paths in files]
-        known = [self.journal.find(key) for key in keys]
-        if old := len(known) - known.count(None):
-            click.echo(f"{old} of {len(files)} inputs were done before", err=True)
+    def run(self, files: Sequence[Paths], journal: Journal, one: Callable[[Paths, str], Done], progress: Bars) -> None:
+        """Let `one` run each input that the journal does not know; nothing of it stays but what it returns."""
+        keys = [journal.key(paths) for paths in files]
+        known = [journal.find(key) for key in keys]
+        if (left := known.count(None)) < len(files):
+            click.echo(f"{len(files) - left} of {len(files)} inputs were done before", err=True)
         for k, (paths, key, done) in enumerate(zip(files, keys, known, strict=True)):
-            if self.several:
-                self.progress("inputs", known[:k].count(None), known.count(None))
+            if len(files) > 1:
+                progress("inputs", known[:k].count(None), left)
             try:
-                done = done or self._one(paths, key)
+                done = done or one(paths, key)
                 self.counts = self.counts or RunCounts(self.model.facts, self.model.engine, done.counts.timesteps)
                 self.counts.merge(done.samples, done.counts)
                 self.remarks += done.remarks
             except (DataError, FormatError) as error:
                 ours = error.file in (None, *map(str, paths.values()))
                 error.at(next(iter(paths.values())))
-                if not ours or not self.journal.kept:  # nothing can be written, or no output can be without it
+                if not ours or not journal.kept:  # nothing can be written, or no output can be without it
                     raise
                 click.echo(f"error: {error}", err=True)
                 self.failed.append({"file": error.file, "error": error.message, "remedy": error.remedy})
-
-    def _one(self, paths: Mapping[str, Path], key: str) -> Done:
-        """A function of its own, so that one volume is forgotten before the next is read."""
-        case = open_case(paths, self.model.input_shapes, self.prepare)
-        target = output_path(case, self.output, self.several)
-        for draft in target.parent.glob(f".snncc-????????-{escape(target.name)}"):  # of a run that was killed
-            draft.unlink(missing_ok=True)
-        options: Any = {"timesteps": self.timesteps, "seed": self.seed}
-        found, counts = run_case(self.model, case, **options, spikes=self.spikes, progress=self.progress)
-        assert counts.counts is not None
-        done = Done(counts.samples, counts.counts, found.save(target, self.prepare, self.probabilities))
-        self.journal.add(key, done, found.written)
-        return done
 
 
 def _folder(output: Path, files: list[Path]) -> None:

@@ -17,7 +17,7 @@ from snncc.run_counts import RunCounts
 from snncc.runtime.kernels import when_compiling
 
 PLAIN_WIDTH = 120
-WINDOW = 24 * 3600.0  # seconds that the time left is estimated from: a single file may take long
+DAY = 86400.0  # seconds; the time left is estimated from as much of the past: a single file may take long
 
 
 def console() -> Console:
@@ -121,10 +121,6 @@ def bars() -> Iterator[Bars]:
     """Progress while this lasts, and a line if kernels are not in the cache yet."""
     err = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    options: Any = {"console": err, "disable": not err.is_terminal, "transient": True}
-    notice = Text("compiling kernels for this machine (once) ...")
-    with (
-        Progress(*columns, **options, speed_estimate_period=WINDOW) as progress,
-        when_compiling(lambda: progress.console.print(notice)),
-    ):
+    progress = Progress(*columns, console=err, disable=not err.is_terminal, transient=True, speed_estimate_period=DAY)
+    with progress, when_compiling(lambda: err.print("compiling kernels for this machine (once) ...", highlight=False)):
         yield Bars(progress)
