@@ -123,6 +123,17 @@ def test_an_input_of_another_shape_is_named(here: Path) -> None:
     assert set(results()) == {"0.npy", "2.npy", JOURNAL.name}
 
 
+def test_spike_trains_of_two_lengths_do_not_add_up(here: Path) -> None:
+    trains = [(RNG.random((steps, 1, 8, 8)) < 0.5).astype(np.float32) for steps in (4, 5, 4)]
+    for k, train in enumerate(trains):
+        np.save(f"in/{k}.npy", train)
+    snncc.compile(model(TEACHER), "m.snn.onnx", calibrate=trains, encoder="spikes")
+    result = snncc_(*COMMAND)
+    assert result.exit_code == 2 and result.stderr.count("error:") == 1
+    assert "spike trains of 5 and of 4 steps" in result.stderr and "in/1.npy" in result.stderr
+    assert [s["input"] for s in json.loads(Path("r.json").read_text())["samples"]] == ["0.npy", "2.npy"]
+
+
 def test_nothing_but_bad_inputs(here: Path) -> None:
     for path in Path("in").iterdir():
         path.write_bytes(b"nonsense")
