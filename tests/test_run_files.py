@@ -85,7 +85,7 @@ def fresh(*options: Any) -> tuple[dict[str, bytes], bytes]:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_goes_on(here: Path, stop: signal.Signals) -> None:
-    np.save("in/1.npy", RNG.random((800, 1, 8, 8)).astype(np.float32))
+    np.save("in/1.npy", RNG.random((1500, 1, 8, 8)).astype(np.float32))
     expected = fresh()
     running = process(*COMMAND)
     deadline = time.monotonic() + 60
