@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snncc import errors
-    from snncc.api import Model, Result, compile, load
+    from snncc.api import compile
+    from snncc.model import Model, Result, load
 
     __version__: str
 
@@ -26,5 +27,5 @@ def __getattr__(name: str) -> Any:
     if name == "errors":
         return importlib.import_module("snncc.errors")
     if name in __all__:
-        return getattr(importlib.import_module("snncc.api"), name)
+        return getattr(importlib.import_module("snncc.api" if name == "compile" else "snncc.model"), name)
     raise AttributeError(f"module 'snncc' has no attribute {name!r}")

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
-from typing import Any
-
-import networkx
+from typing import TYPE_CHECKING, Any
 
 from snncc.encoders import Encoder
 from snncc.graph import Array, Graph
 from snncc.neurons import MaxGate, Neuron, Readout
 from snncc.synapses import Synapse
 from snncc.synapses.routing import Route
+
+if TYPE_CHECKING:
+    import networkx
 
 Kind = Encoder | Neuron
 
@@ -208,8 +209,8 @@ class Network:
         """Windows of T steps from the first input to the last output: one, and one more for each population in a row
         that reads its whole window before it sends (a settled or radix neuron, an encoder behind the interlude)."""
         before: dict[str, int] = {}
-        for name in networkx.topological_sort(self.nx):
-            late = self.is_midway(self[name])
+        for population in self.populations:  # in execution order
+            name, late = population.name, self.is_midway(population)
             waits = {pre: late or self[pre].waits for pre in self.nx.predecessors(name)}
             before[name] = max((before[pre] + wait for pre, wait in waits.items()), default=0)
         return 1 + max(before.values(), default=0)
@@ -226,6 +227,8 @@ class Network:
     def nx(self) -> networkx.MultiDiGraph:
         """A view for analysis: populations as nodes, projections as edges, and an edge from each readout to each
         encoder that needs it through the interlude."""
+        import networkx  # large, and a run needs it last
+
         view = networkx.MultiDiGraph()
         for population in self.populations:
             view.add_node(population.name, population=population)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from snncc.counting import Counts, bias_adds, neuron_updates
+from snncc.errors import DataError
 from snncc.macs import Macs, graph_macs
 from snncc.network import Network
 
@@ -45,7 +46,14 @@ class RunCounts:
 
     def add(self, counts: Counts, **label: Any) -> RunCounts:
         """Count one more sample; `label` goes into its entry of `samples`."""
-        self.samples.append({**label, **self._totals(counts, 1)})
+        return self.merge([{**label, **self._totals(counts, 1)}], counts)
+
+    def merge(self, samples: list[dict[str, Any]], counts: Counts) -> RunCounts:
+        """Add samples that were counted together. Raises DataError if they ran for another number of steps."""
+        if counts.timesteps != self.timesteps:
+            what = f"spike trains of {counts.timesteps} and of {self.timesteps} steps"
+            raise DataError(what, remedy="give one length at a time")
+        self.samples += samples
         self.counts = counts if self.counts is None else self.counts + counts
         return self
 

@@ -147,6 +147,7 @@ def test_run_counts(compiled: Path, engine: str) -> None:
     report = json.loads(Path("r.json").read_text())
     assert list(report) == [
         "timesteps", "latency", "engine", "totals", "populations", "projections", "synops_per_step", "samples",
+        "failed",
     ]  # fmt: skip
     assert list(report["totals"]) == [
         "events", "synops", "synops_nonzero", "synops_paths", "macs", "neuron_updates", "bias_adds", "teacher_macs",

@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from snncc.api import Model, compile, conversion, plan
+from snncc.api import compile, conversion, plan
 from snncc.cli import main
 from snncc.errors import DataError, OptionError, UnsupportedError, VerifyError
 from snncc.graph import Array, Graph, Type
 from snncc.ingest import ingest
 from snncc.interlude import stretches
 from snncc.macs import graph_macs
+from snncc.model import Model
 from snncc.network import Network
 from snncc.network_checks import verify_network
 from snncc.onnx_file import read, to_model, write

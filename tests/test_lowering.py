@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from snncc.api import Model
 from snncc.errors import UnsupportedError
 from snncc.graph import Array
 from snncc.ingest import ingest
+from snncc.model import Model
 from snncc.network import Network
 from snncc.onnx_file import read, write
 from snncc.passes.lower import Lower

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import caching
+from numba.core import caching, event
 
 _FunctionCache: Any = caching.FunctionCache
 _IndexDataCacheFile: Any = caching.IndexDataCacheFile
+_Listener: Any = event.Listener
 
 
 class KeyedFiles(_IndexDataCacheFile):  # type: ignore[misc]
@@ -60,3 +61,23 @@ def inlined(function: Callable[..., Any]) -> Any:
     references are counted, which costs more than a neuron)."""
     options: dict[str, Any] = {"forceinline": True, "_nrt": False}
     return numba.njit(nogil=True, error_model="numpy", **options)(function)
+
+
+class _First(_Listener):  # type: ignore[misc]
+    def __init__(self, tell: Callable[[], None]):
+        self._tell: Callable[[], None] | None = tell
+
+    def on_start(self, event: object) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
+
+    def on_end(self, event: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def when_compiling(tell: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, `tell` is called at the first kernel that is not in the cache, before it is compiled."""
+    with event.install_listener("numba:compile", _First(tell)):
+        yield

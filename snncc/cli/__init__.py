@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import click
 
 import snncc
-from snncc.cli.check import command as check
-from snncc.cli.compile import command as compile_
-from snncc.cli.demo import command as demo
-from snncc.cli.inspect import command as inspect
-from snncc.cli.passes import command as passes
-from snncc.cli.run import command as run
 
 __all__ = ["main"]
+COMMANDS = ("check", "compile", "run", "inspect", "passes", "demo")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Imports a command when it is asked for: to run a network takes nothing of the compiler."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        try:
+            found: click.Command = importlib.import_module(f"snncc.cli.{cmd_name}").command
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(130)
+        return found
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(snncc.__version__, prog_name="snncc")
 def main() -> None:
     """Compile trained networks (ONNX) to spiking networks, run them and count every synaptic operation.
 
     Exit status: 0 good, 1 refused (a teacher or network that cannot be converted or run), 2 bad input.
     """
-
-
-for command in (check, compile_, run, inspect, passes, demo):
-    main.add_command(command)

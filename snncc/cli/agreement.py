@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from snncc.api import Model, Plan, Stream
+from snncc.api import Plan, Stream
 from snncc.cli.tables import Bars, table
 from snncc.graph import Array
+from snncc.model import Model
 from snncc.pipeline import Feeds
 from snncc.runtime.host import HostSession
 

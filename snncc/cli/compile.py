@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from snncc.api import MEASURED, calibration_stream, execute, load, plan
+from snncc.api import MEASURED, calibration_stream, execute, plan
 from snncc.cli.agreement import agreement, show
 from snncc.cli.files import write_text
 from snncc.cli.preprocess import Preprocess
@@ -15,6 +15,7 @@ from snncc.cli.shared import Emit, pipeline_of, preprocess_of, shapes_of, snncc_
 from snncc.cli.tables import bars, table
 from snncc.errors import OptionError
 from snncc.graph import Graph
+from snncc.model import load
 from snncc.network_text import network_text
 from snncc.onnx_file import write
 from snncc.passes.network.choose import FORMS

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 import snncc
-from snncc.api import calibration_stream, execute, load, plan
+from snncc.api import calibration_stream, execute, plan
 from snncc.cli.agreement import agreement, show
 from snncc.cli.data import open_case
 from snncc.cli.inference import Collector, run_case
@@ -19,6 +19,7 @@ from snncc.cli.tables import bars, run_table
 from snncc.cli.volumes import read_volume
 from snncc.errors import FormatError
 from snncc.graph import Array
+from snncc.model import load
 from snncc.onnx_file import write
 from snncc.runtime.host import HostSession
 
@@ -45,7 +46,7 @@ def command(emit: Emit) -> None:
         click.echo(f"\nrun {SUBJECT}, slice by slice")
         path = images / f"{SUBJECT}.nii.gz"
         case = open_case({name: path for name in model.input_shapes}, model.input_shapes, prepare)
-        spiking, counts = run_case(model, case, None, progress=progress)
+        spiking, counts = run_case(model, case, progress=progress)
         teacher, session = Collector(case), HostSession(todo.graph, todo.graph.outputs)
         for feeds in case.samples():
             teacher.add(session.run(feeds))

@@ -18,9 +18,7 @@ from snncc.onnx_file import replacing, unwritten
 
 
 def write_json(path: Path, report: Any) -> None:
-    text = json.dumps(report, indent=1) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps(report, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from snncc.api import Model
 from snncc.cli.data import Case
 from snncc.cli.files import SpikeWriter, write_arrays
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import writable
 from snncc.cli.tables import Bars
 from snncc.cli.volumes import Assembler, labels_of, suffix_of
-from snncc.errors import OptionError
+from snncc.errors import DataError, OptionError
 from snncc.graph import Array
+from snncc.model import Model
 from snncc.run_counts import RunCounts
 
 
@@ -28,6 +28,7 @@ class Collector:
     images: dict[str, Assembler] = field(default_factory=dict)
     arrays: dict[str, list[Array]] = field(default_factory=dict)
     clipped: int = 0
+    written: list[Path] = field(default_factory=list)
 
     def add(self, outputs: Mapping[str, Array]) -> None:
         volume = self.case.volume
@@ -47,6 +48,7 @@ class Collector:
         several = len(self.images) + len(self.arrays) > 1
         if self.case.volume is None and path.suffix == ".npz":
             write_arrays(path, {name: self.stacked(name) for name in self.arrays})
+            self.written.append(path)
             return [*remarks, f"wrote {path}"]
         for name, image in self.images.items():
             values = image.result()
@@ -57,11 +59,13 @@ class Collector:
             assert self.case.volume is not None
             target = _named(path, name) if several else path
             self.case.volume.write(target, values if labels is None else labels, labels is not None)
+            self.written.append(target)
             remarks.append(f"wrote {target}")
         for name in self.arrays:
             target = _with_suffix(_named(path, name) if several else path, ".npy")
             check_output(self.case, target)
             write_arrays(target, {"": self.stacked(name)})
+            self.written.append(target)
             remarks.append(f"wrote {target}: {name} of {self.case.count} samples")
         return remarks
 
@@ -69,15 +73,14 @@ class Collector:
 def run_case(
     model: Model,
     case: Case,
-    counts: RunCounts | None,
     *,
     timesteps: int | None = None,
     seed: int = 0,
     spikes: SpikeWriter | None = None,
     progress: Bars | None = None,
 ) -> tuple[Collector, RunCounts]:
-    """Run every sample of a case; its counts are added to `counts`."""
-    found = Collector(case)
+    """Run every sample of a case and count."""
+    found, counts = Collector(case), None
     for index, feeds in enumerate(case.samples()):
         result = model.run(feeds, timesteps, seed=seed, record=spikes is not None and spikes.wanted)
         found.add(result.outputs)
@@ -91,7 +94,7 @@ def run_case(
         if progress is not None:
             progress(case.name, index + 1, case.count)
     if counts is None:
-        raise OptionError("no samples in this input", file=case.name, remedy="give files with data")
+        raise DataError("no samples in this input", remedy="give files with data")
     return found, counts
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from glob import escape
+from hashlib import sha256
 from pathlib import Path
 
 import click
 
-from snncc.api import ENGINES, load
+import snncc
 from snncc.cli.data import bind, open_case
 from snncc.cli.files import SpikeWriter
 from snncc.cli.inference import output_path, run_case
+from snncc.cli.journal import Done, Journal
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import Emit, preprocess_of, snncc_command, writable
-from snncc.cli.tables import bars, run_table
-from snncc.errors import OptionError
+from snncc.cli.tables import Bars, bars, run_table
+from snncc.errors import DataError, FormatError, OptionError
+from snncc.model import ENGINES, Model, load
 from snncc.run_counts import RunCounts
+
+Paths = Mapping[str, Path]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @snncc_command("run")
@@ -23,7 +38,7 @@ from snncc.run_counts import RunCounts
 @click.option("-o", "--output", required=True, metavar="OUT", type=click.Path(path_type=Path), help="File or folder.")
 @click.option("-T", "timesteps", type=int, help="Time steps; default: those it was compiled for.")
 @click.option("--engine", type=click.Choice(ENGINES), default="fast", show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=usable_cores, show_default="usable cores")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of Poisson encoders.")
 @click.option("--spikes", metavar="FILE.npz", type=click.Path(path_type=Path), help="int8 [samples, T, ...] each.")
 @click.option("--probabilities", is_flag=True, help="The network's values, not labels.")
@@ -45,7 +60,8 @@ def command(
 
     INPUT: .npy or .npz (preprocessed; raw outputs), .nii, .nii.gz or .png (labels or --probabilities in the input's
     own space), a folder, or a .txt list. NAME=PATH binds the inputs of a network that has several. With several
-    inputs OUT is a folder.
+    inputs OUT is a folder; one that cannot be read or run is reported, the others still run, and the exit status is
+    2. After that, or after an interruption, the same command goes on with what is not done (not with --spikes).
     """
     writable(spikes)
     if spikes is not None and spikes.suffix != ".npz":
@@ -57,22 +73,66 @@ def command(
     several = len(files) > 1
     if several:
         _folder(output, [next(iter(case.values())) for case in files])
-    counts: RunCounts | None = None
-    remarks: list[str] = []
+    content = sha256(model.read_bytes()).hexdigest() if several else ""
+    facts = [snncc.__version__, content, timesteps, engine, seed, probabilities, repr(prepare)]
+    journal = Journal(output if several and spikes is None else None, facts)
+
+    def one(paths: Paths, key: str) -> Done:
+        case = open_case(paths, network.input_shapes, prepare)
+        target = output_path(case, output, several)
+        for draft in target.parent.glob(f".snncc-????????-{escape(target.name)}"):  # of a run that was killed
+            draft.unlink(missing_ok=True)
+        found, counts = run_case(network, case, timesteps=timesteps, seed=seed, spikes=writer, progress=progress)
+        assert counts.counts is not None
+        done = Done(counts.samples, counts.counts, found.save(target, prepare, probabilities))
+        journal.add(key, done, found.written)
+        return done
+
     with SpikeWriter(spikes) as writer, bars() as progress:
-        for each in files:
-            case = open_case(each, network.input_shapes, prepare)
-            target = output_path(case, output, several)
-            found, counts = run_case(
-                network, case, counts, timesteps=timesteps, seed=seed, spikes=writer, progress=progress
-            )
-            remarks += found.save(target, prepare, probabilities)
+        total = _Total(network)
+        total.run(files, journal, one, progress)
         writer.finish()
-    assert counts is not None
-    run_table(counts)
-    for remark in remarks:
+    if total.counts is not None:
+        run_table(total.counts)
+    for remark in total.remarks:
         click.echo(remark)
-    emit(counts.to_dict())
+    emit({**(total.counts.to_dict() if total.counts is not None else {}), "failed": total.failed})
+    if total.failed:
+        click.echo(f"{len(total.failed)} of {len(files)} inputs failed; the same command runs these alone", err=True)
+        sys.exit(2)
+    journal.remove()
+
+
+@dataclass
+class _Total:
+    """What all inputs add up to, in their order, whether they run now or did before."""
+
+    model: Model
+    counts: RunCounts | None = None
+    remarks: list[str] = field(default_factory=list)
+    failed: list[dict[str, str | None]] = field(default_factory=list)
+
+    def run(self, files: Sequence[Paths], journal: Journal, one: Callable[[Paths, str], Done], progress: Bars) -> None:
+        """Let `one` run each input that the journal does not know; nothing of it stays but what it returns."""
+        keys = [journal.key(paths) for paths in files]
+        known = [journal.find(key) for key in keys]
+        if (left := known.count(None)) < len(files):
+            click.echo(f"{len(files) - left} of {len(files)} inputs were done before", err=True)
+        for k, (paths, key, done) in enumerate(zip(files, keys, known, strict=True)):
+            if len(files) > 1:
+                progress("inputs", known[:k].count(None), left)
+            try:
+                done = done or one(paths, key)
+                self.counts = self.counts or RunCounts(self.model.facts, self.model.engine, done.counts.timesteps)
+                self.counts.merge(done.samples, done.counts)
+                self.remarks += done.remarks
+            except (DataError, FormatError) as error:
+                ours = error.file in (None, *map(str, paths.values()))
+                error.at(next(iter(paths.values())))
+                if not ours or not journal.kept:  # nothing can be written, or no output can be without it
+                    raise
+                click.echo(f"error: {error}", err=True)
+                self.failed.append({"file": error.file, "error": error.message, "remedy": error.remedy})
 
 
 def _folder(output: Path, files: list[Path]) -> None:

@@ -14,8 +14,10 @@ from rich.text import Text
 from snncc.cli.energy import PROFILES, projection, verdict
 from snncc.network import Network
 from snncc.run_counts import RunCounts
+from snncc.runtime.kernels import when_compiling
 
 PLAIN_WIDTH = 120
+DAY = 86400.0  # seconds; the time left is estimated from as much of the past: a single file may take long
 
 
 def console() -> Console:
@@ -100,7 +102,7 @@ def _leaving(counts: RunCounts, key: str) -> dict[str, int]:
 
 
 class Bars:
-    """Progress on stderr, one bar a label."""
+    """Progress on stderr, one bar a label; a full one goes away."""
 
     def __init__(self, progress: Progress):
         self._progress = progress
@@ -110,11 +112,15 @@ class Bars:
         if label not in self._tasks:
             self._tasks[label] = self._progress.add_task(label, total=total)
         self._progress.update(self._tasks[label], completed=done, total=total)
+        if done == total:
+            self._progress.remove_task(self._tasks.pop(label))
 
 
 @contextmanager
 def bars() -> Iterator[Bars]:
+    """Progress while this lasts, and a line if kernels are not in the cache yet."""
     err = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
+    progress = Progress(*columns, console=err, disable=not err.is_terminal, transient=True, speed_estimate_period=DAY)
+    with progress, when_compiling(lambda: err.print("compiling kernels for this machine (once) ...", highlight=False)):
         yield Bars(progress)

@@ -10,7 +10,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from PIL import Image
 
 from snncc.cli.files import write_arrays
 from snncc.cli.preprocess import Preprocess
@@ -117,6 +116,8 @@ class Volume:
             with replacing(path) as temporary:
                 nib.save(type(self.image)(array, self.image.affine, header), temporary)
         else:
+            from PIL import Image  # as below: few runs need it
+
             grey = array * np.uint8(255) if labels and array.max(initial=0) <= 1 else array
             if not labels:
                 grey = np.rint(np.clip(array, 0, 1) * 255)
@@ -232,6 +233,8 @@ def _read_nifti(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> V
 
 
 def _read_png(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> Volume:
+    from PIL import Image
+
     if len(shape) != 4:
         raise DataError(f"an image for a network with {len(shape) - 2} spatial axes", remedy="give a volume")
     with Image.open(path) as image:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference, version_converter
-from onnx.reference import ReferenceEvaluator
 
 from snncc.errors import FormatError, OptionError
 from snncc.graph import Array
@@ -280,6 +279,8 @@ def _evaluate(node: onnx.NodeProto, feeds: Mapping[str, Array]) -> list[Array] |
         [numpy_helper.from_array(value, name) for name, value in feeds.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    from onnx.reference import ReferenceEvaluator  # large, and seldom needed
+
     try:
         inferred = shape_inference.infer_shapes(model, strict_mode=True)
         shapes = [static_shape(value) for value in inferred.graph.output]

@@ -15,10 +15,11 @@ import onnxruntime
 import torch
 from torch import nn
 
-from snncc.api import ENGINES, compile, load
+from snncc.api import compile
 from snncc.counting import closed_form
 from snncc.errors import SnnccError
 from snncc.graph import Array, Graph
+from snncc.model import ENGINES, load
 from snncc.network import Network
 from snncc.neurons import Linear
 from snncc.onnx_file import read, write
