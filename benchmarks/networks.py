@@ -5,7 +5,7 @@ Importing this needs NumPy alone, so that the peers' environments build their mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -92,6 +92,9 @@ def unet_3d(size: tuple[int, int, int] = (64, 64, 64), timesteps: int = 4) -> Ar
     return Architecture(f"3D U-Net {'x'.join(map(str, size))}", 2, size, layers, timesteps, 4, "max")
 
 
+NETWORKS = {"unet_2d": unet_2d, "unet_3d": unet_3d}
+
+
 def shapes(net: Architecture) -> dict[str, tuple[int, ...]]:
     """Value -> (channels, *size)."""
     found = {INPUT: (net.channels, *net.size)}
@@ -126,6 +129,23 @@ def weights(net: Architecture) -> Weights:
         shape = (layer.channels, fan_in(net, layer), *(layer.kernel,) * len(net.size))
         found[f"{layer.name}.weight"] = rng.normal(0, (2 / prod(shape[1:])) ** 0.5, shape).astype(np.float32)
         found[f"{layer.name}.bias"] = rng.normal(0, 0.05, layer.channels).astype(np.float32)
+    return found
+
+
+def in_units_of(thresholds: Mapping[str, float], net: Architecture) -> Weights:
+    """The weights where spikes stand for 1 and every threshold is 1: w' = w lambda_pre / lambda_post, b' = b /
+    lambda_post; of the output b alone stays. Behind each ReLU this network has 1 / lambda of the teacher's values."""
+    found, sizes = weights(net), shapes(net)
+    scale = {INPUT: 1.0, **thresholds}
+    for layer in net.layers:
+        before = [np.full(sizes[name][0], scale[name]) for name in layer.inputs]
+        if layer.op != "conv":
+            scale[layer.name] = scale[layer.inputs[0]]
+            continue
+        after = scale.get(layer.name, 1.0)
+        factor = (np.concatenate(before) / after).reshape(-1, *(1,) * len(net.size))
+        found[f"{layer.name}.weight"] = (found[f"{layer.name}.weight"] * factor).astype(np.float32)
+        found[f"{layer.name}.bias"] = (found[f"{layer.name}.bias"] / after).astype(np.float32)
     return found
 
 

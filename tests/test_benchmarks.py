@@ -30,6 +30,6 @@ def test_every_layer_becomes_a_population(net: Architecture) -> None:
     assert image.min() >= 0 and image.max() <= 1 and np.array_equal(np.rint(image * 255), image * 255)
     compiled = snncc.compile(networks.to_onnx(net), calibrate=image, **networks.compile_options(net))
     assert [p.name for p in compiled.populations if p.fires] == [layer.name for layer in net.spiking]
-    assert all(np.unique(np.asarray(p.unit)).size == 1 for p in compiled.populations if p.fires)  # one threshold a layer
+    assert all(np.unique(np.asarray(p.unit)).size == 1 for p in compiled.populations if p.fires)
     output = snncc.load(compiled).run(image).outputs[networks.OUTPUT]
     assert output.shape == (1, *networks.shapes(net)[networks.OUTPUT])
