@@ -1,5 +1,5 @@
-"""Dense torch by hand: weights in units of the threshold, channels last, membranes and spikes written in place, the
-first layer's constant current computed once, the output's convolution once on the mean of the spikes."""
+"""Dense torch by hand: weights in units of the threshold, membranes and spikes written in place, the first layer's
+constant current computed once, the output's convolution once on the mean of the spikes. Channels `last` or `first`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.peers.worker import Job, System, serve
 def prepare(job: Job, variant: str) -> System:
     import torch
 
-    class IntegrateFire(torch.nn.Module):  # type: ignore[misc]
+    class IntegrateFire(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.v: Any = None
@@ -25,9 +25,9 @@ def prepare(job: Job, variant: str) -> System:
             self.v.sub_(self.spikes)
             return self.spikes
 
-    rank = len(job.net.size)
-    module = channels_last(build(job.net, in_units_of(job.thresholds, job.net), IntegrateFire), rank)
-    image = channels_last(torch.from_numpy(job.image()), rank)
+    module, image = build(job.net, in_units_of(job.thresholds, job.net), IntegrateFire), torch.from_numpy(job.image)
+    if variant == "last":
+        module, image = (channels_last(x, len(job.net.size)) for x in (module, image))
     first, last = job.net.layers[0].name, job.net.layers[-1].name
     encode, readout = module.plain[first], module.plain[last]
     module.plain[first] = module.plain[last] = torch.nn.Identity()

@@ -13,7 +13,7 @@ def prepare(job: Job, variant: str) -> System:
     import torch
     from norse.torch import IAFCell
 
-    class Stateful(torch.nn.Module):  # type: ignore[misc]
+    class Stateful(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.cell, self.state = IAFCell(), None
@@ -23,7 +23,7 @@ def prepare(job: Job, variant: str) -> System:
             return spikes
 
     module = build(job.net, in_units_of(job.thresholds, job.net), Stateful)
-    image = torch.from_numpy(job.image())
+    image = torch.from_numpy(job.image)
 
     def run() -> Any:
         for layer in module.neurons.values():

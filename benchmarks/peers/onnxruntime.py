@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from benchmarks.networks import INPUT, Array
+from benchmarks.networks import Array
 from benchmarks.peers.worker import Job, System, serve
 
 
 def prepare(job: Job, variant: str) -> System:
-    image = job.image()
+    images = job.images
     sessions: dict[int, Any] = {}
     now = [1]
 
@@ -26,7 +26,9 @@ def prepare(job: Job, variant: str) -> System:
             sessions[count] = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     def run() -> Array:
-        return np.asarray(sessions[now[0]].run(None, {INPUT: image})[0])
+        session = sessions[now[0]]
+        name = session.get_inputs()[0].name
+        return np.asarray([session.run(None, {name: image})[0] for image in images][-1])
 
     return System(run, threads)
 

@@ -19,7 +19,7 @@ def prepare(job: Job, variant: str) -> System:
     kind = SingleSpike if variant == "single" else MultiSpike
     network = from_model(teacher, batch_size=1, spike_fn=kind, min_v_mem=None)
     module = network.spiking_model
-    image = torch.from_numpy(job.image())
+    image = torch.from_numpy(job.image)
     steps = image.repeat(job.timesteps, *(1,) * (image.ndim - 1))
 
     def run() -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.networks import OUTPUT, Array
+from benchmarks.networks import Array
 from benchmarks.peers.worker import Job, System, serve
 from snncc.api import Model, load
 
 
 def prepare(job: Job, variant: str) -> System:
-    file, image = Path(job.folder) / f"{variant}.snn.onnx", job.image()
+    file, images = Path(job.folder) / f"{variant}.snn.onnx", job.images
     models: dict[int, Model] = {}
     now = [1]
 
@@ -20,10 +20,11 @@ def prepare(job: Job, variant: str) -> System:
             models[count] = load(file, threads=count)
 
     def run() -> Array:
-        return models[now[0]].run(image).outputs[OUTPUT]
+        results = [models[now[0]].run(image) for image in images]
+        return next(iter(results[-1].outputs.values()))
 
     def rates() -> dict[str, float]:
-        counts = models[now[0]].run(image).counts
+        counts = models[now[0]].run(images[-1]).counts
         return {p["name"]: p["rate"] for p in counts.populations} | {"SynOps": counts.totals["synops"]}
 
     return System(run, threads, rates)

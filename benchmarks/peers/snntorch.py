@@ -17,7 +17,7 @@ def prepare(job: Job, variant: str) -> System:
         return Leaky(beta=1.0, threshold=1.0, reset_mechanism="subtract", init_hidden=True)
 
     module = build(job.net, in_units_of(job.thresholds, job.net), neuron)
-    image = torch.from_numpy(job.image())
+    image = torch.from_numpy(job.image)
 
     def run() -> Any:
         for layer in module.neurons.values():

@@ -15,7 +15,7 @@ def step(job: Job) -> System:
     from spikingjelly.activation_based import ann2snn, functional, neuron
     from spikingjelly.activation_based.ann2snn.recipes import RateCodingRecipe
 
-    image = torch.from_numpy(job.image())
+    image = torch.from_numpy(job.image)
     teacher = build(job.net, weights(job.net), torch.nn.ReLU)
     mode = "Max" if job.net.calibration == "max" else job.net.calibration.removeprefix("percentile:") + "%"
     recipe = RateCodingRecipe(dataloader=[(image, torch.zeros(1))], mode=mode, fuse_flag=False)
@@ -42,7 +42,7 @@ def multi(job: Job) -> System:
         return found
 
     module = build(job.net, in_units_of(job.thresholds, job.net), node, functional.seq_to_ann_forward, 2)
-    image = torch.from_numpy(job.image())
+    image = torch.from_numpy(job.image)
     steps = image[None].repeat(job.timesteps, *(1,) * image.ndim)
 
     def run() -> Any:

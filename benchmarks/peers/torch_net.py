@@ -1,4 +1,4 @@
-"""The networks as torch modules, with any module where the teacher has a ReLU; shared by the peers that run on torch."""
+"""The networks as torch modules, with any module where the teacher has a ReLU; for the peers that run on torch."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def build(
         weight = weights[f"{layer.name}.weight"]
         kind = (nn.Conv2d, nn.Conv3d)[rank - 2]
         conv = kind(weight.shape[1], weight.shape[0], layer.kernel, layer.stride, layer.kernel // 2)
-        conv.weight.data = torch.from_numpy(weight)
-        conv.bias.data = torch.from_numpy(weights[f"{layer.name}.bias"])
+        conv.weight = nn.Parameter(torch.from_numpy(weight))
+        conv.bias = nn.Parameter(torch.from_numpy(weights[f"{layer.name}.bias"]))
         return conv
 
-    class Net(nn.Module):  # type: ignore[misc]
+    class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.plain = nn.ModuleDict({layer.name: plain(layer) for layer in net.layers})
@@ -69,10 +69,11 @@ def build(
     return Net().eval()
 
 
-def channels_last(module: Module, rank: int) -> Module:
+def channels_last(what: Any, rank: int) -> Any:
+    """A module or a tensor [1, channels, *size]."""
     import torch
 
-    return module.to(memory_format=(torch.channels_last, torch.channels_last_3d)[rank - 2])
+    return what.to(memory_format=(torch.channels_last, torch.channels_last_3d)[rank - 2])
 
 
 def system(job: Job, module: Module, run: Callable[[], Any], spiking: dict[str, Module] | None = None) -> System:

@@ -1,18 +1,17 @@
 """What every worker process shares: a job from the command line, and a loop that runs it on demand.
 
 A worker is `python -m benchmarks.peers.NAME JOB VARIANT`; it prints one line of JSON when it is ready and one a
-command. The commands on its standard input are `run THREADS TIMES`: one inference that does not count, then TIMES timed
-ones; `report FILE`: the output as .npy and what the spikes were.
+command. The commands on its standard input are `run THREADS TIMES`: all images once for nothing, then TIMES timed;
+`report FILE`: the output as .npy and what the spikes were.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,39 +24,48 @@ from benchmarks.networks import Architecture, Array
 
 @dataclass(frozen=True)
 class Job:
-    """One inference of one network: its name in `networks`, the size of the image, the time steps, the thresholds of
-    the spiking layers, and where the compiled models lie."""
+    """What is to run, in `folder`: models as the workers name them, and images.npy [n, channels, *size], whose mean
+    time counts. For a network of networks.py also its name there, the size, the time steps and the thresholds of the
+    spiking layers."""
 
-    network: str
-    size: Any
-    timesteps: int
-    thresholds: dict[str, float]
     folder: str
+    network: str = ""
+    size: Any = None
+    timesteps: int = 0
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     @property
     def net(self) -> Architecture:
-        return networks.NETWORKS[self.network](self.size, timesteps=self.timesteps)
+        size = tuple(self.size) if isinstance(self.size, list) else self.size
+        return networks.NETWORKS[self.network](size, timesteps=self.timesteps)
 
+    @property
+    def images(self) -> list[Array]:
+        """Each [1, channels, *size]."""
+        return [image[None] for image in np.load(Path(self.folder) / "images.npy")]
+
+    @property
     def image(self) -> Array:
-        return networks.image(self.net)
+        """The only one."""
+        (found,) = self.images
+        return found
 
     def write(self) -> Path:
         path = Path(self.folder) / "job.json"
-        path.write_text(json.dumps(self.__dict__))
+        path.write_text(json.dumps(asdict(self)))
         return path
 
     @classmethod
     def read(cls, path: str) -> Job:
-        fields = json.loads(Path(path).read_text())
-        size = fields["size"]
-        return cls(**{**fields, "size": tuple(size) if isinstance(size, list) else size})
+        return cls(**json.loads(Path(path).read_text()))
 
 
 @dataclass(frozen=True)
 class System:
     """How a worker runs its network.
 
-    run: one inference -> output [1, channels, *size], as the teacher gives it. threads: sets their number before `run`.
+    run: all images, one after the other -> output of the last [1, channels, *size], as the teacher gives it.
+    threads: sets their number before `run`.
     rates: spikes per neuron and step of each spiking layer, run once.
     """
 
@@ -68,7 +76,8 @@ class System:
 
 def serve(package: str, prepare: Callable[[Job, str], System]) -> None:
     """Prepare the job that the command line names and answer commands until the input ends."""
-    system = prepare(Job.read(sys.argv[1]), sys.argv[2])
+    job = Job.read(sys.argv[1])
+    system = prepare(job, sys.argv[2])
     _say(ready=True, version=f"{package} {version(package)}")
     for line in sys.stdin:
         command, *arguments = line.split()
@@ -76,11 +85,17 @@ def serve(package: str, prepare: Callable[[Job, str], System]) -> None:
             threads, times = map(int, arguments)
             system.threads(threads)
             system.run()
-            _say(milliseconds=[_timed(system.run) for _ in range(times)])
+            _say(milliseconds=[_timed(system.run) / len(job.images) for _ in range(times)])
         elif command == "report":
             system.threads(2)
             np.save(arguments[0], system.run())
-            _say(rates=system.rates(), peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            _say(rates=system.rates(), peak_mb=_peak_mb())
+
+
+def _peak_mb() -> float:
+    """The most memory this process has had; ru_maxrss would count the process that started it."""
+    entries = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(entries["VmHWM"].split()[0]) / 1024
 
 
 def _timed(run: Callable[[], Array]) -> float:
