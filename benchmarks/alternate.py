@@ -49,7 +49,7 @@ class Worker:
     def __init__(self, entry: Entry, job: Path):
         self.entry, self.log = entry, job.with_name(f"{entry.worker}-{entry.variant}.log")
         if entry.environment and not Path(entry.python).exists():
-            raise RuntimeError(f"not installed: make {BENCH.name}/{entry.environment}")
+            raise RuntimeError("not installed: make peers")
         command = [entry.python, "-m", f"benchmarks.peers.{entry.worker}", str(job), entry.variant]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

@@ -91,5 +91,5 @@ def _predictor(folder: Path, entry: Entry) -> Callable[[Array], Array]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     text = [f"examples/hippocampus/teacher_3d, 48x64x48. Mean time of {found['timed']} test volumes, Dice of"]
-    text += [f"{found['scored']}; calibrated on {found['training']} training volumes. Rates, SynOps of the last volume."]
+    text += [f"{found['scored']}; calibrated on {found['training']} training volumes. Rates, SynOps: the last volume."]
     return [*text, "", *table(found["rows"])]
