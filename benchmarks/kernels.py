@@ -44,11 +44,13 @@ class Row:
 
 
 def layer(cin: int, cout: int, size: tuple[int, ...], numbers: str, groups: int = 1) -> Network:
-    """One 3x3(x3) layer of `size`; int16 sums, int32 sums (wide weights) or float32."""
+    """One 3x3(x3) layer of `size`: weights of 8 bits; wider ones whose sums still fit 16 bits; of 32 bits; float32."""
     rng = np.random.default_rng(0)
     rank = len(size)
     weight = rng.normal(0, 30, (cout, cin // groups, *(3,) * rank)).round().clip(-127, 127)
     scale = 200 if numbers == "int32" else 1
+    if numbers == "int16":
+        weight[:, 0, *(1,) * rank] = 200
     level = np.full(cout, 1500 * scale, np.float32 if numbers == "float32" else np.int32)
     kind = IntegrateFire(level, level // 2)
     populations = (Population("pre", (cin, *size), Poisson()), Population("post", (cout, *size), kind))
@@ -109,7 +111,7 @@ def main() -> None:
         ]
     print(f"{'layer':28}{'numbers':9}{'rate':>6}{'threads':>8}{'ms/step':>9}{'GSynOp/s':>10}{'out rate':>9}")
     for name, channels, size, groups in cases:
-        for numbers in ("int16", "int32", "float32"):
+        for numbers in ("int8", "int16", "int32", "float32"):
             network = layer(channels, channels, size, numbers, groups)
             for rate in (0.128,) if quick else (0.01, 0.05, 0.128, 0.3):
                 for threads in (1, 2):

@@ -1,10 +1,11 @@
 """Single layers with 64 or more channels beside the roofline: how fast one core adds weights that lie in its
-first-level cache, measured between the layers, with the library's own vectors."""
+first-level cache, measured between the layers, with the gather's own way of adding a row."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numba
@@ -13,8 +14,9 @@ import numpy as np
 from benchmarks.goals import outcome
 from benchmarks.kernels import layer, measure
 from benchmarks.networks import Array
-from snncc.runtime.kernels.vectors import add, load, store, zeros
-from snncc.runtime.plan import aligned
+from snncc.runtime.kernels import conv
+from snncc.runtime.kernels.vectors import add, store, zeros
+from snncc.runtime.layout import aligned
 
 RATE = 0.128
 KILOBYTES = 24  # half of a first-level cache
@@ -23,49 +25,53 @@ CASES = (("2D 128x128 c64", 64, (128, 128)), ("2D 64x64 c128", 128, (64, 64)), (
 
 @dataclass(frozen=True)
 class Mode:
-    """Sums of one type: as benchmarks.kernels calls it, and the element that the roofline loads and adds."""
+    """Sums of one type: as benchmarks.kernels calls it, the type, and whether weights are bytes that are added as
+    pairs."""
 
     numbers: str
     element: type[np.generic]
+    packed: bool = False
+
+    @property
+    def bytes_per_weight(self) -> int:
+        return 1 if self.packed else np.dtype(self.element).itemsize
 
 
-MODES = (Mode("float32", np.float32), Mode("int16", np.int16))
-
-
-def adder(lanes: int) -> Any:
-    """A kernel (weights, passes): adds all weights up, one after the other, into eight vectors of `lanes`."""
-
-    def sums(weights: Any, passes: Any) -> None:
-        a = b = c = d = e = f = g = h = zeros(weights, lanes)
-        for _ in range(passes):
-            for k in range(0, weights.size, 8 * lanes):
-                a, b = add(a, load(weights, k, lanes)), add(b, load(weights, k + lanes, lanes))
-                c, d = add(c, load(weights, k + 2 * lanes, lanes)), add(d, load(weights, k + 3 * lanes, lanes))
-                e, f = add(e, load(weights, k + 4 * lanes, lanes)), add(f, load(weights, k + 5 * lanes, lanes))
-                g, h = add(g, load(weights, k + 6 * lanes, lanes)), add(h, load(weights, k + 7 * lanes, lanes))
-        store(weights, 0, add(add(add(a, b), add(c, d)), add(add(e, f), add(g, h))))
-
-    sums.__name__ = f"sums_of_{lanes}"
-    return numba.njit(nogil=True, error_model="numpy")(sums)
-
-
+MODES = (Mode("float32", np.float32), Mode("int16", np.int16), Mode("int8", np.int16, packed=True))
 LANES = (32, 64)
-ADDERS = {lanes: adder(lanes) for lanes in LANES}
+
+
+@cache
+def adder(lanes: int, packed: bool) -> Any:
+    """A kernel (weights, bytes, passes): adds all weights up as the gather does, row after row of `lanes`, into four
+    sums; the rows follow each other, and nothing says which they are."""
+    row_at, step = conv._row(lanes, packed), lanes
+
+    def sums(weights: Any, size: Any, passes: Any) -> None:
+        a = b = c = d = zeros(weights, lanes)
+        start, row = weights.ctypes.data, step * (1 if packed else weights.itemsize)
+        for _ in range(passes):
+            for k in range(start, start + size, 4 * row):
+                a, b = add(a, row_at(weights, k)), add(b, row_at(weights, k + row))
+                c, d = add(c, row_at(weights, k + 2 * row)), add(d, row_at(weights, k + 3 * row))
+        store(weights, 0, add(add(a, b), add(c, d)))
+
+    sums.__name__ = f"sums_of_{lanes}{'_packed' * packed}"
+    return numba.njit(nogil=True, error_model="numpy")(sums)
 
 
 def roofline(mode: Mode, passes: int = 20_000, repeats: int = 5) -> float:
     """Additions a second on one core, in 1e9: the best of `repeats` and of the numbers of lanes."""
-    block = 8 * max(LANES)
-    size = KILOBYTES * 1024 // np.dtype(mode.element).itemsize // block * block
-    weights: Array = aligned((size,), mode.element)
+    size = KILOBYTES * 1024  # all rows divide it
+    weights: Array = aligned((size // np.dtype(mode.element).itemsize,), mode.element)
     best = np.inf
-    for kernel in ADDERS.values():
-        kernel(weights, 1)
+    for kernel in (adder(lanes, mode.packed) for lanes in LANES):
+        kernel(weights, size, 1)
         for _ in range(repeats):
             start = time.perf_counter()
-            kernel(weights, passes)
+            kernel(weights, size, passes)
             best = min(best, time.perf_counter() - start)
-    return size * passes / best / 1e9
+    return size / mode.bytes_per_weight * passes / best / 1e9
 
 
 def measured(quick: bool) -> dict[str, Any]:

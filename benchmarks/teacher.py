@@ -66,7 +66,8 @@ def measure(quick: bool) -> dict[str, Any]:
     scored = timed if quick else volumes
     for row, (mean, deviation) in zip(rows, dice(Path(job.folder), scored), strict=True):
         row["remark"] = f"Dice {mean:.4f}, standard deviation {deviation:.4f}"
-    facts = {"timed": len(timed), "scored": len(scored), "training": len(h.subjects("train", h.CALIBRATION_SUBJECTS))}
+    training = len(h.subjects("train", h.CALIBRATION_SUBJECTS))
+    facts = {"bundled": h.BUNDLED, "timed": len(timed), "scored": len(scored), "training": training}
     return {**facts, "rows": rows, "goals": [goal.outcome(rows) for goal in GOALS]}
 
 
@@ -92,4 +93,6 @@ def _predictor(folder: Path, entry: Entry) -> Callable[[Array], Array]:
 def lines(found: dict[str, Any]) -> list[str]:
     text = [f"examples/hippocampus/teacher_3d, 48x64x48. Mean time of {found['timed']} test volumes, Dice of"]
     text += [f"{found['scored']}; calibrated on {found['training']} training volumes. Rates, SynOps: the last volume."]
+    if found["bundled"]:
+        text.append("The data set is absent: the example's own volumes serve for calibration and test.")
     return [*text, "", *table(found["rows"])]
