@@ -16,7 +16,6 @@ from benchmarks.kernels import layer, measure
 from benchmarks.networks import Array
 from snncc.runtime.kernels import conv
 from snncc.runtime.kernels.vectors import add, store, zeros
-from snncc.runtime.layout import aligned
 
 RATE = 0.128
 KILOBYTES = 24  # half of a first-level cache
@@ -63,7 +62,8 @@ def adder(lanes: int, packed: bool) -> Any:
 def roofline(mode: Mode, passes: int = 20_000, repeats: int = 5) -> float:
     """Additions a second on one core, in 1e9: the best of `repeats` and of the numbers of lanes."""
     size = KILOBYTES * 1024  # all rows divide it
-    weights: Array = aligned((size // np.dtype(mode.element).itemsize,), mode.element)
+    space = np.zeros(size + 64, np.uint8)
+    weights: Array = space[-space.ctypes.data % 64 :][:size].view(mode.element)  # at a line of the cache
     best = np.inf
     for kernel in (adder(lanes, mode.packed) for lanes in LANES):
         kernel(weights, size, 1)
