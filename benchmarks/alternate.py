@@ -19,7 +19,7 @@ from benchmarks.peers.worker import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / ".bench"  # the peers' environments, and what the workers read
-TIMES = 3  # timed inferences of one turn
+TIMES = 3  # timed inferences of one turn, after one that does not count
 Row = dict[str, Any]
 
 
@@ -81,7 +81,9 @@ class Worker:
         self.process.wait()
 
 
-def run(entries: Sequence[Entry], job: Job, rounds: int, threads: Sequence[int] = (2, 1)) -> list[Row]:
+def run(
+    entries: Sequence[Entry], job: Job, rounds: int, threads: Sequence[int] = (2, 1), times: int = TIMES
+) -> list[Row]:
     """Every entry's row: milliseconds (minimum and median) by threads, rates, SynOps, version, peak memory, correlation
     of the output with that of the last entry; `failed` where it could not run, and the others go on."""
     path = job.write()
@@ -98,7 +100,7 @@ def run(entries: Sequence[Entry], job: Job, rounds: int, threads: Sequence[int] 
         for _ in range(rounds):
             for count in threads:
                 for k in list(workers):
-                    _turn(workers, k, rows[k], f"run {count} {TIMES}", str(count))
+                    _turn(workers, k, rows[k], f"run {count} {times}", str(count))
         outputs: dict[int, Array] = {}
         for k in list(workers):
             file = path.with_name(f"output-{k}.npy")

@@ -21,8 +21,8 @@ SPARE = 0.8  # of the memory that is free may be filled
 def measure(quick: bool) -> dict[str, Any]:
     """snncc and the teacher take turns; SpikingJelly runs alone, as it needs the memory."""
     sizes = QUICK if quick else SMALLER
-    threads, rounds = ((1,), 1) if quick else ((2, 1), 2)
-    rows = run((INT8, ANN), prepared("unet_3d", sizes[0], 4, ("int8",)), rounds, threads)
+    threads, rounds = ((1,), 1) if quick else ((2, 1), 3)
+    rows = run((INT8, ANN), prepared("unet_3d", sizes[0], 4, ("int8",)), rounds, threads, 1)
     smallest = _peer(sizes[-1], threads)
     found = {"size": sizes[0], "rows": rows, "peer": {"size": sizes[-1], "row": smallest}}
     if "failed" not in smallest:
@@ -34,7 +34,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 
 def _peer(size: tuple[int, ...], threads: tuple[int, ...]) -> Row:
-    return run((SJ_MULTI,), prepared("unet_3d", size, 4, ("int8",)), 1, threads)[0]
+    return run((SJ_MULTI,), prepared("unet_3d", size, 4, ("int8",)), 1, threads, 2)[0]
 
 
 def _goals(found: dict[str, Any], threads: int) -> list[dict[str, Any]]:

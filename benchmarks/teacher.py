@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from onnxruntime import quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import snncc
 from benchmarks import hippocampus as h
@@ -50,8 +51,9 @@ def prepared(volumes: list[str]) -> Job:
     shutil.copy(source, folder / "ann.onnx")
     for name, options in OPTIONS.items():
         snncc.compile(source, folder / f"{name}.snn.onnx", calibrate=training, **options)
+    quant_pre_process(str(source), str(folder / "folded.onnx"), skip_symbolic_shape=True)  # norms into convolutions
     quantization.quantize_static(
-        source, folder / "int8.onnx", Reader(training), per_channel=True,
+        folder / "folded.onnx", folder / "int8.onnx", Reader(training), per_channel=True,
         activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
     )  # fmt: skip
     np.save(folder / "images.npy", np.concatenate([h.case(name, 3)[0] for name in volumes]))
