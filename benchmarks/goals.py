@@ -23,7 +23,8 @@ class Goal:
     def text(self) -> str:
         if self.factor < 1:
             return f"{self.ours}: at most {1 / self.factor:g} times as long as {self.other}"
-        return f"{self.ours}: {self.factor:g} times as fast as {self.other}"
+        times = f"{self.factor:g} times as fast as" if self.factor > 1 else "faster than"
+        return f"{self.ours}: {times} {self.other}"
 
     def outcome(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The ratio of the least times; None where one of both did not run."""
