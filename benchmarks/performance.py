@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from benchmarks import cold_start, goals, large, layers, scaling, teacher, unets
+from benchmarks import breakdown, cold_start, goals, large, layers, scaling, teacher, unets
 from benchmarks.alternate import ROOT
 from benchmarks.machine import line, machine
 
@@ -39,6 +39,7 @@ class Section:
 SECTIONS = {
     "unet2d": Section("2D U-Net", lambda quick: unets.measure("unet_2d", quick), unets.lines),
     "unet3d": Section("3D U-Net", lambda quick: unets.measure("unet_3d", quick), unets.lines),
+    "breakdown": Section("Where the time goes", breakdown.measure, breakdown.lines),
     "layers": Section("Layers and roofline", layers.measured, layers.lines),
     "teacher": Section("A real teacher on real volumes", teacher.measure, teacher.lines),
     "large": Section("A large volume", large.measure, large.lines),
