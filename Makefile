@@ -20,7 +20,7 @@ lint: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(BIN)/.report  # about half an hour; nothing else should run meanwhile. A peer that cannot be had is left out
+bench: $(BIN)/.report  # half an hour; nothing else should run meanwhile. A peer that cannot be had is left out
 	-$(MAKE) --keep-going peers
 	$(BIN)/python -m benchmarks.performance
 	$(BIN)/python -m benchmarks.kernels
