@@ -51,7 +51,7 @@ SECTIONS = {
 def markdown(found: dict[str, Found]) -> str:
     """The report: all goals first, then each section that has been measured, with what it was measured on."""
     text = ["# Performance", "", "Made by `make bench` (`python -m benchmarks.performance`).", ""]
-    text += ["Systems of one table took turns in one run, each in a process of its own. Ratios are of minima, 2 threads.", ""]
+    text += ["Systems of one table took turns in one run, each in its own process. Ratios: of minima, 2 threads.", ""]
     each = ((section.title, one) for name, section in SECTIONS.items() for one in found.get(name, {}).get("goals", ()))
     text += goals.table([{**one, "goal": f"{title}: {one['goal']}"} for title, one in each])
     for name, section in SECTIONS.items():
