@@ -5,7 +5,9 @@ BIN := .venv/bin
 DEMO := .venv-demo/bin
 INSTALL := -m pip install -q -c constraints.txt
 
-.PHONY: demo test lint bench train-env torch
+PEERS := spikingjelly sinabs snntorch norse
+
+.PHONY: demo test lint bench peers train-env torch
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.core  # compile and run the built-in example; needs no torch
@@ -18,8 +20,17 @@ lint: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(BIN)/.dev
+bench: $(BIN)/.report  # half an hour; nothing else should run meanwhile. A peer that cannot be had is left out
+	-$(MAKE) --keep-going peers
+	$(BIN)/python -m benchmarks.performance
 	$(BIN)/python -m benchmarks.kernels
+
+peers: $(PEERS:%=.bench/%/.done)
+
+.bench/%/.done: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/python -m pip install -q -r $<
+	touch $@
 
 train-env: $(BIN)/.train  # everything: [dev], [report] and [train]
 
@@ -32,6 +43,10 @@ $(DEMO)/.core: pyproject.toml constraints.txt
 $(BIN)/.dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(INSTALL) -e .[dev]
+	touch $@
+
+$(BIN)/.report: $(BIN)/.dev
+	$(BIN)/python $(INSTALL) -e .[dev,report]
 	touch $@
 
 $(BIN)/.train: $(BIN)/.dev

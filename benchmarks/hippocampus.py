@@ -22,18 +22,21 @@ sys.path.insert(0, str(EXAMPLE))
 import data  # noqa: E402  the example's own loading and preprocessing
 
 DIMENSIONS = (2, 3)
+BUNDLED = not data.data_root().is_dir()  # without the data set, the example's volumes stand for every split
+DATA = EXAMPLE / "volumes" if BUNDLED else data.data_root()
 CALIBRATION_SUBJECTS = 8  # of the train split
 SLICE_STEP = 2  # every second slice of them
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def subjects(split: str, count: int | None = None) -> list[str]:
-    return data.split_names(split)[:count]
+    names: list[str] = data.split_names("test" if BUNDLED else split, DATA)
+    return names[:count]
 
 
 def case(name: str, dims: int) -> tuple[Array, Array]:
     """Image and label as network inputs: [slices, 1, 48, 64] or [1, 1, 48, 64, 48]."""
-    image, label = data.load_case(name, dims)
+    image, label = data.load_case(name, dims, DATA)
     return image, label
 
 

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import numba
 import numpy as np
 
+from benchmarks.machine import line, machine
 from snncc.encoders import Poisson
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire
@@ -44,11 +41,14 @@ class Row:
 
 
 def layer(cin: int, cout: int, size: tuple[int, ...], numbers: str, groups: int = 1) -> Network:
-    """One 3x3(x3) layer of `size`; int16 sums, int32 sums (wide weights) or float32."""
+    """One 3x3(x3) layer of `size`: weights of 8 bits; wider ones whose sums still fit 16 bits; of 32 bits; float32."""
     rng = np.random.default_rng(0)
     rank = len(size)
     weight = rng.normal(0, 30, (cout, cin // groups, *(3,) * rank)).round().clip(-127, 127)
     scale = 200 if numbers == "int32" else 1
+    if numbers == "int16":
+        corner: tuple[Any, ...] = (slice(None), *(0,) * (rank + 1))
+        weight[corner] = 200
     level = np.full(cout, 1500 * scale, np.float32 if numbers == "float32" else np.int32)
     kind = IntegrateFire(level, level // 2)
     populations = (Population("pre", (cin, *size), Poisson()), Population("post", (cout, *size), kind))
@@ -72,25 +72,6 @@ def measure(name: str, network: Network, numbers: str, rate: float, threads: int
     return Row(name, numbers, rate, threads, best / STEPS * 1e3, synops / best / 1e9, fired)
 
 
-def machine() -> dict[str, Any]:
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = found[0] if found else model
-    return {
-        "processor": model,
-        "target": str(llvmlite.binding.get_host_cpu_name()),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "load": os.getloadavg(),  # well above 0 before a run: others were at work, and speeds are too low
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two layers, no file")
@@ -109,7 +90,7 @@ def main() -> None:
         ]
     print(f"{'layer':28}{'numbers':9}{'rate':>6}{'threads':>8}{'ms/step':>9}{'GSynOp/s':>10}{'out rate':>9}")
     for name, channels, size, groups in cases:
-        for numbers in ("int16", "int32", "float32"):
+        for numbers in ("int8", "int16", "int32", "float32"):
             network = layer(channels, channels, size, numbers, groups)
             for rate in (0.128,) if quick else (0.01, 0.05, 0.128, 0.3):
                 for threads in (1, 2):
@@ -126,17 +107,15 @@ def main() -> None:
         RESULTS.with_suffix(".md").write_text(markdown(before, rows))
 
 
-def markdown(machine: dict[str, Any], rows: list[Row]) -> str:
+def markdown(where: dict[str, Any], rows: list[Row]) -> str:
     """A table with a line for each layer, numbers and rate."""
-    versions = ", ".join(f"{key} {machine[key]}" for key in ("python", "numpy", "numba"))
     lines = [
         "# Speed of single layers",
         "",
         "Made by `python -m benchmarks.kernels`: one layer on the fast engine, from spikes to spikes (event lists,",
         f"sums, neurons, output), best of {REPEATS} runs of {STEPS} steps.",
         "",
-        f"{machine['processor']}, LLVM target {machine['target']}, {machine['cores']} cores, {versions};",
-        f"load before the run {machine['load'][0]:.1f}.",
+        line(where),
         "",
         "| layer | sums | input rate | ms a step, 1 thread | GSynOps/s | ms a step, 2 threads | GSynOps/s |",
         "|---|---|---|---|---|---|---|",

@@ -5,7 +5,7 @@ Importing this needs NumPy alone, so that the peers' environments build their mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -92,7 +92,7 @@ def unet_3d(size: tuple[int, int, int] = (64, 64, 64), timesteps: int = 4) -> Ar
     return Architecture(f"3D U-Net {'x'.join(map(str, size))}", 2, size, layers, timesteps, 4, "max")
 
 
-NETWORKS = {"unet_2d": unet_2d, "unet_3d": unet_3d}
+NETWORKS: dict[str, Callable[..., Architecture]] = {"unet_2d": unet_2d, "unet_3d": unet_3d}
 
 
 def shapes(net: Architecture) -> dict[str, tuple[int, ...]]:
