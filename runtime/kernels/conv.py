@@ -150,13 +150,16 @@ def _total(lanes: int, packed: bool) -> Any:
 
 
 @cache
-def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule: Any = None) -> Any:
+def gatherer(
+    lanes: int, by: int, bx: int, packed: bool, scaled: bool, channels_in: int, rule: Any = None
+) -> Any:
     """The kernel for a Form and pre populations of so many channels, padded.
 
     With the `rule` of a kind of neuron (kernels/neurons.py) the currents go to the neurons without being stored.
     """
     list_events, row_at, worth = _lister(channels_in), _row(lanes, packed), _total(lanes, packed)
     fused, two_lines = rule is not None, by == 2
+    scales = scaled
     piece, width_of_chunk = lanes // by, lanes // (by * bx)
     second = lanes - piece
     respond = rule if fused else _row(lanes, packed)  # never called
@@ -164,7 +167,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
     def gather(
         planes: Array, t0: int, first_byte: int, used: int, first_channel: int, low_block: int, high_block: int,
         slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
-        visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array, scaled: bool,
+        visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array,
         current: Array, shape: tuple[int, int, int, int], first: bool, group: int, ids: Array, ptr: Array, silence: Array,
         constant: Array, apart: int, state: Any, train: Array, start: int, events: Array,
     ) -> int:  # fmt: skip
@@ -228,7 +231,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
                             even = even + row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base))
                         met += n
                         total = widen(worth(even + odd, n))
-                        if scaled:
+                        if scales:
                             total = total * factor
                         target = (s * lines * width + i) * channels + channel
                         if not first:
@@ -248,6 +251,6 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
                     events[t0 + s] += np.uint64(fired)
         return met
 
-    name = f"gather_{lanes}_{by}_{bx}_{_lister(channels_in).py_func.__name__}{'_packed' * packed}"
+    name = f"gather_{lanes}_{by}_{bx}_{_lister(channels_in).py_func.__name__}{'_packed' * packed}{'_scaled' * scaled}"
     gather.__name__ = gather.__qualname__ = f"{name}_{rule.py_func.__name__}" if fused else name
     return compiled(gather)
