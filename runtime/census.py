@@ -22,8 +22,8 @@ class Census:
 
     Args:
         line_class: int64 [Z * Y]; x_class: int64 [X].
-        fans: float64 [4, classes of lines * classes along x * padded Cin]: synapses, those of weight other than 0, paths
-            and rows of weights that an event meets. Whole numbers, and so are all sums of them below 2^53.
+        fans: float64 [4, classes of lines * classes along x * padded Cin]: synapses, those of weight other than 0,
+            paths and rows of weights that an event meets. Whole numbers, and so are all sums of them below 2^53.
     """
 
     line_class: Array
@@ -31,9 +31,9 @@ class Census:
     fans: Array
 
     @classmethod
-    def of(cls, axes: Axes, weight: Array, multiplicity: Array, size: Shape3, rows: tuple[Array, Array, Array]) -> Census:
-        """axes, weight [z, y, x classes, Cin, Cout / groups], multiplicity: as in Taps; rows: per axis int64 [size], the
-        product of which is the rows of weights that an event meets."""
+    def of(cls, axes: Axes, weight: Array, multiplicity: Array, size: Shape3, rows: tuple[Array, ...]) -> Census:
+        """axes, weight [z, y, x classes, Cin, Cout / groups], multiplicity: as in Taps; rows: per axis int64 [size],
+        the product of which is the rows of weights that an event meets."""
         joins = [np.vstack([a.pairs_of_source(n), r]) for a, n, r in zip(axes, size, rows, strict=True)]
         kinds, where = zip(*(np.unique(j, axis=1, return_inverse=True) for j in joins), strict=True)
         met = [k[:-1].astype(np.float64) for k in kinds]  # [tap classes, position classes] of each axis
@@ -65,4 +65,5 @@ class Census:
         found = np.zeros((steps, lines, xs, width * 8), np.int64)
         narrow = np.zeros((lines, len(self.x_class) * width * 8), np.uint8)
         events_by_class(planes, self.line_class, self.x_class, narrow, found)
-        return np.rint(self.fans @ found.reshape(steps, -1).T.astype(np.float64)).astype(np.uint64)
+        counts = self.fans @ found.reshape(steps, -1).T.astype(np.float64)
+        return np.asarray(np.rint(counts), np.uint64)

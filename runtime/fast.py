@@ -151,7 +151,8 @@ class FastEngine:
         return train
 
     def _readout(
-        self, stage: Stage, trains: dict[str, Array], analog: dict[str, Array], timesteps: int, prefixes: bool, tally: Tally
+        self, stage: Stage, trains: dict[str, Array], analog: dict[str, Array], timesteps: int, prefixes: bool,
+        tally: Tally,
     ) -> Array:  # fmt: skip
         """Runs a readout: its potentials [C, *spatial] after the last step, or with all `prefixes` [T, C, *spatial]."""
         population, kind = stage.population, stage.population.kind
@@ -193,8 +194,8 @@ class FastEngine:
         return True
 
     def _numbers(
-        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int], timesteps: int,
-        base: int, done: Executed,
+        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int],
+        timesteps: int, base: int, done: Executed,
     ) -> Array:  # fmt: skip
         """A readout's potentials [n, padded channels], from what the spikes of all steps say."""
         z, y0, y1 = corner
@@ -229,8 +230,9 @@ class FastEngine:
             current = self._scratch.array("current", ((t1 - t0) * n * channels * stored,), stage.dtype)
             for k, (link, level, planes) in enumerate(inputs):
                 respond = tile if fused and k == len(inputs) - 1 else None
-                to = (current, k == 0, self._scratch, respond, done.events)
-                done.rows[link.name] += project(link, level, planes, t0, t1, *corner, *to)
+                done.rows[link.name] += project(
+                    link, level, planes, t0, t1, *corner, current, k == 0, self._scratch, respond, done.events
+                )
             if not fused:
                 tile.advance(current, t0, t1, done.events)
         return tile

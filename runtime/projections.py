@@ -71,11 +71,10 @@ def _gather(
     neurons = tile.neurons() if tile else (gather.scale, 0, (), _NO_TRAIN, 0)
     return int(
         kernel(
-            planes, t0, gather.first_byte, gather.bytes, gather.first_channel, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
-            gather.x_classes, gather.chunks, gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1,
-            gather.weights, times(gather.scale, level), current, shape,
-            first, group, ids, ptr,
-            silence, *neurons, events,
+            planes, t0, gather.first_byte, gather.bytes, gather.first_channel, low, high, gather.slot_start,
+            gather.slot_line, gather.phase, gather.weight_at, gather.unit, gather.x_classes, gather.chunks,
+            gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1, gather.weights,
+            times(gather.scale, level), current, shape, first, group, ids, ptr, silence, *neurons, events,
         )
     )  # fmt: skip
 

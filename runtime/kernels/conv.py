@@ -49,11 +49,14 @@ def _mask(channels: int) -> Any:
         return peek(item(sources, j) + at, 64)
 
     def two(sources: Array, j: int, at: int) -> Any:
-        return np.uint64(peek(item(sources, j) + at, 32)) | np.uint64(peek(item(sources, j + 1) + at, 32)) << np.uint64(32)
+        low, high = peek(item(sources, j) + at, 32), peek(item(sources, j + 1) + at, 32)
+        return np.uint64(low) | np.uint64(high) << np.uint64(32)
 
     def four(sources: Array, j: int, at: int) -> Any:
-        low = np.uint32(peek(item(sources, j) + at, 16)) | np.uint32(peek(item(sources, j + 1) + at, 16)) << np.uint32(16)
-        high = np.uint32(peek(item(sources, j + 2) + at, 16)) | np.uint32(peek(item(sources, j + 3) + at, 16)) << np.uint32(16)
+        a, b = peek(item(sources, j) + at, 16), peek(item(sources, j + 1) + at, 16)
+        c, d = peek(item(sources, j + 2) + at, 16), peek(item(sources, j + 3) + at, 16)
+        low = np.uint32(a) | np.uint32(b) << np.uint32(16)
+        high = np.uint32(c) | np.uint32(d) << np.uint32(16)
         return np.uint64(low) | np.uint64(high) << np.uint64(32)
 
     return inlined({64: one, 32: two, 16: four}[channels])
@@ -168,8 +171,8 @@ def gatherer(
         planes: Array, t0: int, first_byte: int, used: int, first_channel: int, low_block: int, high_block: int,
         slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
         visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array,
-        current: Array, shape: tuple[int, int, int, int], first: bool, group: int, ids: Array, ptr: Array, silence: Array,
-        constant: Array, apart: int, state: Any, train: Array, start: int, events: Array,
+        current: Array, shape: tuple[int, int, int, int], first: bool, group: int, ids: Array, ptr: Array,
+        silence: Array, constant: Array, apart: int, state: Any, train: Array, start: int, events: Array,
     ) -> int:  # fmt: skip
         """Adds (first: writes) one gather's current for lines of blocks low..high, for steps t0...; or, with a rule,
         adds it to what `current` holds (first: to nothing) and lets the neurons respond.
@@ -229,7 +232,7 @@ def gatherer(
                             even = even + row_at(weights, choose(e < end, rows + item(ids, e), base))
                             odd = odd + row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base))
                             even = even + row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base))
-                        met += n
+                        met += int(n)
                         total = widen(worth(even + odd, n))
                         if scales:
                             total = total * factor
