@@ -31,13 +31,17 @@ class Census:
     fans: Array
 
     @classmethod
-    def of(cls, axes: Axes, weight: Array, multiplicity: Array, size: Shape3, rows: tuple[Array, ...]) -> Census:
-        """axes, weight [z, y, x classes, Cin, Cout / groups], multiplicity: as in Taps; rows: per axis int64 [size],
-        the product of which is the rows of weights that an event meets."""
-        joins = [np.vstack([a.pairs_of_source(n), r]) for a, n, r in zip(axes, size, rows, strict=True)]
+    def of(
+        cls, axes: Axes, weight: Array, multiplicity: Array, size: Shape3, rows: dict[int, tuple[Array, Array, Array]]
+    ) -> Census:
+        """axes, weight [z, y, x classes, Cin, Cout / groups], multiplicity: as in Taps; rows: first pre channel of a
+        gather -> per axis int64 [size], the product of which is the rows of weights that an event meets."""
+        added = zip(*rows.values(), strict=True)
+        joins = [np.vstack([a.pairs_of_source(n), *r]) for a, n, r in zip(axes, size, added, strict=True)]
         kinds, where = zip(*(np.unique(j, axis=1, return_inverse=True) for j in joins), strict=True)
-        met = [k[:-1].astype(np.float64) for k in kinds]  # [tap classes, position classes] of each axis
+        met = [k[: -len(rows)].astype(np.float64) for k in kinds]  # [tap classes, position classes] of each axis
         cin, cout = weight.shape[3:]
+        gather = np.searchsorted(list(rows), np.arange(cin), "right") - 1  # of each channel
 
         def over(taps: Array) -> Array:
             """[z, y, x tap classes, ...] -> [z, y, x position classes, ...]"""
@@ -46,9 +50,9 @@ class Census:
             return taps
 
         each = np.ones((*weight.shape[:3], cin))
-        many = reduce(np.multiply.outer, [k[-1] for k in kinds])[..., None]
+        many = np.stack([reduce(np.multiply.outer, [k[g - len(rows)] for k in kinds]) for g in range(len(rows))], -1)
         fans = [over(each * cout), over(np.count_nonzero(weight, axis=4).astype(np.float64))]
-        fans += [over(multiplicity[..., None] * each * cout), np.broadcast_to(many, (*many.shape[:3], cin))]
+        fans += [over(multiplicity[..., None] * each * cout), many[..., gather]]
         flat = np.zeros((4, *many.shape[:3], padded(cin)))
         flat[..., :cin] = np.stack(fans)
         assert flat.max() * np.prod(size) * cin < 2**53

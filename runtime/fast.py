@@ -27,7 +27,7 @@ from snncc.neurons.base import total_count
 from snncc.runtime import buffers
 from snncc.runtime.constant import ConstantCurrent, on_grid, reach
 from snncc.runtime.counters import Executed, Tally
-from snncc.runtime.dense import Panels, dense_projection, make_panels
+from snncc.runtime.dense import SMALL, Panels, dense_projection, make_panels
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels import max_gate
 from snncc.runtime.layout import padded, spatial
@@ -159,7 +159,8 @@ class FastEngine:
         assert isinstance(kind, Readout)
         channels, size = padded(population.channels), prod(population.shape[1:])
         inputs = self._inputs(stage, trains, tally)
-        at_once = not prefixes and stage.dtype == np.int32 and all(self._dense(link, stage) for link, _, _ in inputs)
+        small = total_count(kind.base, timesteps) < SMALL  # what a neuron's spikes of one level say
+        at_once = not prefixes and stage.dtype == np.int32 and small and all(self._dense(i[0], stage) for i in inputs)
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
         potential = np.zeros((timesteps if prefixes else 1, population.channels, size), stage.dtype)
         _, height, width = spatial(population.shape)
@@ -190,7 +191,7 @@ class FastEngine:
         if link.kernel != "gather" or link.groups > 1:
             return False
         if link.name not in self._panels:
-            self._panels[link.name] = make_panels(link, stage.dtype, 1 << 14)
+            self._panels[link.name] = make_panels(link, stage.dtype, SMALL - 1)
         return True
 
     def _numbers(

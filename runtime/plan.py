@@ -201,8 +201,9 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
         else:
             kernel, found = "gather", _gathers((z, y, x), weight, groups, shape3, signs, scale)
             weight = np.zeros(0, dtype)
-        rows = found[0].rows if found else tuple(np.zeros(n, np.int64) for n in shape3)
-        census = Census.of((z, y, x), plain, multiplicity, shape3, rows)
+        none = {0: (np.zeros(shape3[0], np.int64), np.ones(shape3[1], np.int64), np.ones(shape3[2], np.int64))}
+        rows = {8 * gather.first_byte: gather.rows for gather in found}
+        census = Census.of((z, y, x), plain, multiplicity, shape3, rows or none)
     out = spatial(post.shape)
     assert out == (z.outputs, y.outputs, x.outputs), projection.name
     return Link(

@@ -10,13 +10,15 @@ import pytest
 
 from snncc.encoders import Constant
 from snncc.network import Network, Population, Projection
-from snncc.neurons import IntegrateFire, Readout
+from snncc.neurons import IntegrateFire, Radix, Readout
+from snncc.neurons.base import total_count
 from snncc.runtime import buffers
 from snncc.runtime.dense import dense_projection, make_panels
+from snncc.runtime.fast import FastEngine
 from snncc.runtime.layout import padded
 from snncc.runtime.plan import Link, make_plan
 from snncc.runtime.projections import project
-from snncc.synapses import Diagonal, Synapse
+from snncc.synapses import Dense, Diagonal, Synapse
 from snncc.synapses.routing import Take
 from tests.test_fast_engine import CASES, Step, T, check, integers, neuron, same, through
 
@@ -104,6 +106,24 @@ def test_spikes_densely(name: str, signed: str, numbers: str) -> None:
             want = (want * base + step).astype(stage.dtype)
         assert want.any()
         np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("base", [1, 2])
+def test_readout_of_numbers_beyond_int16(base: int) -> None:
+    """A dense product of what all steps say works on pairs of int16, which here cannot hold it."""
+    steps = {1: 1 << 15, 2: 16}[base]
+    ones = np.ones(3, np.int32)
+    kind = IntegrateFire(ones, 0 * ones) if base == 1 else Radix(ones, 0 * ones)
+    populations = (
+        Population("in", (3,), Constant(1.0, 0, 1)),
+        Population("a", (3,), kind),
+        Population("out", (2,), Readout(np.ones(2, np.float32), base=base)),
+    )
+    weight = np.array([[1, 2, 3], [-4, 5, 6]], np.float32)
+    projections = (Projection("in", "a", Diagonal(ones)), Projection("a", "out", Dense(weight)))
+    network = Network({}, (), populations, projections)
+    found = FastEngine(network).run({"in": np.ones(3, np.float32)}, steps).potentials["out"]
+    np.testing.assert_array_equal(found, weight.sum(1) * total_count(base, steps))
 
 
 def _float(network: Network) -> Readout:

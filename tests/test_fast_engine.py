@@ -209,6 +209,8 @@ CASES: dict[str, tuple[tuple[int, ...], Step]] = {
         (9, 4, 5),
         ((Slice((2, 0, 1), (7, 4, 5)), Upsample((1, 2))), Conv(integers(R, 6, 5, 3, 3), (1, 1), (1, 1), (1,) * 4)),
     ),
+    # a block of four groups, and the last group, which has fewer channels and so another form
+    "groups_left_over": ((20, 4, 3), ((), Conv(integers(R, 80, 4, 3, 1), (1, 1), (1, 1), (1, 0, 1, 0), 5))),
 }  # fmt: skip
 
 
