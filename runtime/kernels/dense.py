@@ -24,7 +24,7 @@ import numpy as np
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.products import floored, outer_add
-from snncc.runtime.kernels.vectors import load, store, zeros
+from snncc.runtime.kernels.vectors import load, load_mask, select, store, zeros
 
 Arrays = tuple[Array, ...]
 COLUMNS = 16  # positions of a panel, each with 16 post channels: 16 of the 32 vector registers
@@ -37,24 +37,26 @@ def unpack(planes: Array, base: int, first: int, size: int, cin: int, paired: bo
 
     planes uint16 [steps, P, positions, words].
     """
-    low, high = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    one, mask = np.int32(1), np.int32(0xFFFF)
+    steps, signs, positions, words = planes.shape
+    numbers = np.empty((size, 16), np.int32)
+    mask, factor = np.int32(0xFFFF), np.int32(base)
     for k in range(lines.shape[0]):
-        start = (first + k) * size
-        for c in range(0, cin, 2 if paired else 1):
-            word, bit = c // 16, np.int32(c % 16)  # bit + 1 is of the same word; bits of padding channels are 0
-            low[:] = 0
-            high[:] = 0
-            for t in range(planes.shape[0]):
-                for p in range(planes.shape[1]):
-                    sign, grown = np.int32(1 - 2 * p), np.int32(base if p == 0 else 1)
-                    for x in range(size):
-                        spikes = np.int32(planes[t, p, start + x, word]) >> bit
-                        low[x] = grown * low[x] + sign * (spikes & one)
-                        high[x] = grown * high[x] + sign * ((spikes >> one) & one)
-            row = lines[k, c // 2 if paired else c]
-            for x in range(size):
-                row[pad + x] = (low[x] & mask) | (high[x] << np.int32(16)) if paired else low[x]
+        for word in range((cin + 15) // 16):
+            numbers[:] = 0
+            for plane in range(steps * signs):
+                sign = np.int32(1 - 2 * (plane % signs))
+                grows = base != 1 and sign > 0
+                start = (plane * positions + (first + k) * size) * words + word
+                for x in range(size):
+                    n = load(numbers, 16 * x, 16)
+                    if grows:
+                        n = n * factor
+                    store(numbers, 16 * x, select(load_mask(planes, start + x * words, 16), n + sign, n))
+            for c in range(16 * word, min(16 * word + 16, cin), 2 if paired else 1):
+                row, j = lines[k, c // 2 if paired else c], c % 16
+                for x in range(size):  # bits of padding channels are 0
+                    low = numbers[x, j]
+                    row[pad + x] = (low & mask) | (numbers[x, j + 1] << np.int32(16)) if paired else low
 
 
 @compiled
