@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 
@@ -92,7 +93,7 @@ class Gather:
     def row_bytes(self) -> int:
         return self.form.lanes * (1 if self.form.packed else self.weights.itemsize)
 
-    @property
+    @cached_property
     def most_slots(self) -> int:
         return int(np.diff(self.slot_start).max(initial=0))
 
