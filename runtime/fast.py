@@ -36,6 +36,8 @@ from snncc.runtime.projections import project, prove
 from snncc.runtime.trace import Interlude, Trace, checked_value
 
 _TILE = 1 << 18  # currents of one tile and chunk: 1 MiB, half of a core's second-level cache
+# rates of spikes above which a dense product is faster than a list of events (docs/results/performance.md)
+BREAK_EVEN = {"int8": 0.85, "int16": 0.65, "int32": 0.45, "float32": 0.7}
 Input = tuple[Link, int, Array]  # a link, the level of spikes, their planes
 
 
@@ -59,7 +61,8 @@ class FastEngine:
                     self._panels[link.name] = make_panels(link, stage.dtype, reach(network[link.pre].kind))
         self._scratch = buffers.Scratch()
         cpus = iter(_cpus(self.threads))
-        self._pool = ThreadPoolExecutor(self.threads, initializer=lambda: _pin(next(cpus, None)))  # scratch is a thread's
+        # kept, as each thread has scratch memory
+        self._pool = ThreadPoolExecutor(self.threads, initializer=lambda: _pin(next(cpus, None)))
 
     def run(
         self,
@@ -139,15 +142,16 @@ class FastEngine:
         inputs = self._inputs(stage, trains, tally)
         dynamics = Dynamics(stage, train, timesteps, self._scratch, np.zeros(0, stage.dtype))
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
+        dense = {link.name for link, _, _ in inputs if self._crowded(link, tally) and self._dense(link, stage)}
 
         def run_tile(corner: tuple[int, int, int]) -> Executed:
             done = Executed.nothing(stage, timesteps)
-            self._tile(dynamics, inputs, constant, corner, done).finish(done.events)
+            self._tile(dynamics, inputs, dense, constant, corner, done).finish(done.events)
             return done
 
         for done in self._each(run_tile, self._corners(stage, timesteps)):
             tally.add(stage, done)
-        tally.check(stage)
+        tally.check(link.name for link in stage.spiking if link.name not in dense)
         return train
 
     def _readout(
@@ -175,7 +179,7 @@ class FastEngine:
                 train = np.empty((1, timesteps, 1, n, channels // 8), np.uint8)  # nothing is written
                 history = np.zeros((timesteps, n, channels) if prefixes else 0, stage.dtype)
                 dynamics = Dynamics(stage, train, timesteps, self._scratch, history)
-                v = self._tile(dynamics, inputs, constant, corner, done, 0).v
+                v = self._tile(dynamics, inputs, set(), constant, corner, done, 0).v
                 values = history if prefixes else v[None]
             potential[:, :, start : start + n] = values[..., : population.channels].swapaxes(1, 2)
             return done
@@ -183,7 +187,7 @@ class FastEngine:
         for done in self._each(run_tile, self._corners(stage, timesteps)):
             tally.add(stage, done)
         if not at_once:
-            tally.check(stage)
+            tally.check(link.name for link in stage.spiking)
         return potential.reshape(*(timesteps,) * prefixes, *population.shape)
 
     def _dense(self, link: Link, stage: Stage) -> bool:
@@ -210,18 +214,25 @@ class FastEngine:
             dense_projection(panels, level, base, planes, 0, timesteps, *corner, current, False, self._scratch)
         return current.reshape(-1, channels)
 
+    def _crowded(self, link: Link, tally: Tally) -> bool:
+        """Do so many of its pre neurons fire, on average over the steps, that they are better not listed?"""
+        events, pre = tally.counts.events.get(link.pre), self.network[link.pre]
+        if events is None or not link.gathers or self.network.levels(pre) > 1:
+            return False
+        return float(events.sum()) > BREAK_EVEN[link.gathers[0].mode] * pre.size * len(events)
+
     def _tile(
-        self, dynamics: Dynamics, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int],
-        done: Executed, start: int | None = None,
+        self, dynamics: Dynamics, inputs: list[Input], dense: set[str], constant: ConstantCurrent,
+        corner: tuple[int, int, int], done: Executed, start: int | None = None,
     ) -> Tile:  # fmt: skip
-        """All steps of one tile. start: its first position in the train."""
+        """All steps of one tile. dense: links whose events are not listed; start: its first position in the train."""
         stage, timesteps = dynamics.stage, dynamics.timesteps
         z, y0, y1 = corner
         _, height, width = spatial(stage.population.shape)
         n, channels = (y1 - y0) * width, padded(stage.population.channels)
         first = (z * height + y0) * width
         tile = Tile(dynamics, first, n, constant.of(z, y0, y1, done.macs), constant.shared, start)
-        fused = bool(inputs) and bool(inputs[-1][0].gathers)
+        fused = bool(inputs) and bool(inputs[-1][0].gathers) and inputs[-1][0].name not in dense
         stored = bool(inputs) and not (
             fused and len(inputs) == 1 and all(g.opens and g.closes for g in inputs[0][0].gathers)
         )
@@ -230,6 +241,11 @@ class FastEngine:
             t1 = min(t0 + steps, timesteps)
             current = self._scratch.array("current", ((t1 - t0) * n * channels * stored,), stage.dtype)
             for k, (link, level, planes) in enumerate(inputs):
+                if link.name in dense:
+                    where = (self._panels[link.name], level, 1, planes)
+                    for t, now in zip(range(t0, t1), current.reshape(t1 - t0, y1 - y0, width, channels), strict=True):
+                        dense_projection(*where, t, t + 1, *corner, now, k == 0, self._scratch)
+                    continue
                 respond = tile if fused and k == len(inputs) - 1 else None
                 done.rows[link.name] += project(
                     link, level, planes, t0, t1, *corner, current, k == 0, self._scratch, respond, done.events
