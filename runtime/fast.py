@@ -119,6 +119,7 @@ class FastEngine:
         inputs: list[Input] = []
         for link in sorted(stage.spiking, key=lambda link: bool(link.gathers)):
             moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
+            moved = moved.reshape(*moved.shape[:3], prod(link.inner[1:]), -1)
             inputs += [(link, level, planes) for level, planes in enumerate(moved)]
         steps = tally.counts.timesteps
         cuts = sorted({steps * k // self.threads for k in range(self.threads + 1)})
@@ -192,7 +193,7 @@ class FastEngine:
 
     def _dense(self, link: Link, stage: Stage) -> bool:
         """Can what a readout reads through this link be one dense product? Makes its panels."""
-        if link.kernel != "gather" or link.groups > 1:
+        if link.kernel != "gather" or link.groups > 1 or prod(link.out) == 1:
             return False
         if link.name not in self._panels:
             self._panels[link.name] = make_panels(link, stage.dtype, SMALL - 1)
