@@ -37,7 +37,7 @@ def formed(link: Link, form: Form) -> Link:
     weight = table.weight.reshape(*missing, *table.weight.shape)
     size, ways = spatial(link.inner), table.multiplicity.reshape(*missing, *table.multiplicity.shape)
     found = gathers(link.axes, weight.astype(np.int16), size, link.signs, link.scale, form)
-    link = replace(link, gathers=found, census=Census.of(link.axes, weight, ways, size, found[0].rows))
+    link = replace(link, gathers=found, census=Census.of(link.axes, weight, ways, size, {0: found[0].rows}))
     prove(link)
     return link
 

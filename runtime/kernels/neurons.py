@@ -30,12 +30,13 @@ def driver(rule: Any) -> Any:
     """The kernel for all neurons of a tile that follow `rule`."""
 
     def drive(
-        current: Array, shape: tuple[int, int, int], constant: Array, stride: int, state: Any, train: Array, t0: int, start: int, events: Array
-    ) -> None:
+        current: Array, shape: tuple[int, int, int], constant: Array, stride: int, state: Any, train: Array, t0: int,
+        start: int, events: Array,
+    ) -> None:  # fmt: skip
         """Steps t0... of positions start..., all of whose channels are a multiple of 16.
 
-        current, of `shape` [steps, n, channels], or empty; constant, flat [channels] (stride 0) or [n, channels] (stride channels), is added
-        at every step; events uint64 [T] is counted up.
+        current, of `shape` [steps, n, channels], or empty; constant, flat [channels] (stride 0) or [n, channels]
+        (stride channels), is added at every step; events uint64 [T] is counted up.
         """
         steps, n, channels = shape
         planes, positions, words = train.shape[2:]
