@@ -114,7 +114,7 @@ class Tile:
             words, numbers = self.dynamics.words, self.v.view(np.int32)
             rule, state = self.dynamics.settling(numbers)
             stride = self.v.shape[1] if len(self.v0) > 1 else 0
-            shape = (1, *self.v.shape)
-            driver(rule)(self.v.ravel(), shape, self.v0.ravel(), stride, state, words, 0, self.start, events)
+            values, shape = self.v.ravel(), (1, *self.v.shape)
+            driver(rule)(values, shape, self.v0.ravel(), stride, state, words, 0, self.start, events)
             send(numbers, isinstance(self.dynamics.stage.population.kind, Radix), words, self.start, events)
 

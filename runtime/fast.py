@@ -61,7 +61,7 @@ class FastEngine:
                     self._panels[link.name] = make_panels(link, stage.dtype, reach(network[link.pre].kind))
         self._scratch = buffers.Scratch()
         cpus = iter(_cpus(self.threads))
-        # kept, as each thread has scratch memory
+        # kept, as scratch memory is a thread's
         self._pool = ThreadPoolExecutor(self.threads, initializer=lambda: _pin(next(cpus, None)))
 
     def run(

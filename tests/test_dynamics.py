@@ -145,7 +145,8 @@ def test_any_charge(name: str, large: bool, dtype: Any) -> None:
     currents[:, :, :channels] = current.swapaxes(1, 2)
     events = np.zeros(steps, np.uint64)
     for t in range(0, steps, 3):
-        tile.advance(currents[t : t + 3], t, min(t + 3, steps), events)
+        part = currents[t : t + 3]
+        tile.advance(part, t, t + len(part), events)
     tile.finish(events)
     np.testing.assert_array_equal(dense(train, (channels, n)), want)
     np.testing.assert_array_equal(events, events_of(want).reshape(steps, -1).sum(1))

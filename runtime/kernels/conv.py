@@ -153,16 +153,13 @@ def _total(lanes: int, packed: bool) -> Any:
 
 
 @cache
-def gatherer(
-    lanes: int, by: int, bx: int, packed: bool, scaled: bool, channels_in: int, rule: Any = None
-) -> Any:
+def gatherer(lanes: int, by: int, bx: int, packed: bool, scaled: bool, channels_in: int, rule: Any = None) -> Any:
     """The kernel for a Form and pre populations of so many channels, padded.
 
     With the `rule` of a kind of neuron (kernels/neurons.py) the currents go to the neurons without being stored.
     """
     list_events, row_at, worth = _lister(channels_in), _row(lanes, packed), _total(lanes, packed)
     fused, two_lines = rule is not None, by == 2
-    scales = scaled
     piece, width_of_chunk = lanes // by, lanes // (by * bx)
     second = lanes - piece
     respond = rule if fused else _row(lanes, packed)  # never called
@@ -234,7 +231,7 @@ def gatherer(
                             even = even + row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base))
                         met += int(n)
                         total = widen(worth(even + odd, n))
-                        if scales:
+                        if scaled:
                             total = total * factor
                         target = (s * lines * width + i) * channels + channel
                         if not first:
