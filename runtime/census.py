@@ -20,14 +20,19 @@ from snncc.runtime.layout import Axes, Shape3, padded
 class Census:
     """Fan-outs of one projection.
 
+    A line is read in words of 8 bytes, which hold 64 channels of one or more positions; words whose positions have the
+    same classes are one class (at most 255 of them: they are counted in bytes).
+
     Args:
-        line_class: int64 [Z * Y]; x_class: int64 [X].
-        fans: float64 [4, classes of lines * classes along x * padded Cin]: synapses, those of weight other than 0, paths
+        line_class: int64 [Z * Y].
+        order: int64 [words of a line], by class; start: int64 [classes of words + 1] into it.
+        fans: float64 [4, classes of lines * classes of words * 64]: synapses, those of weight other than 0, paths
             and rows of weights that an event meets. Whole numbers, and so are all sums of them below 2^53.
     """
 
     line_class: Array
-    x_class: Array
+    order: Array
+    start: Array
     fans: Array
 
     @classmethod
@@ -58,15 +63,32 @@ class Census:
         assert flat.max() * np.prod(size) * cin < 2**53
         z, y, x = (w.ravel() for w in where)
         lines = np.add.outer(z * kinds[1].shape[1], y).ravel()
-        return cls(lines.astype(np.int64), x.astype(np.int64), flat.reshape(4, -1))
+        return cls(lines.astype(np.int64), *_in_words(flat.reshape(4, -1, *flat.shape[3:]), x))
 
     def count(self, planes: Array) -> Array:
         """uint64 [4, T] of a train's level, uint8 [T, signs, positions, bytes] (buffers.py)."""
-        lines, xs = self.line_class.max() + 1, self.x_class.max() + 1
-        steps, _, positions, width = planes.shape
-        assert positions == len(self.line_class) * len(self.x_class) and planes.flags.c_contiguous
-        assert self.fans.shape[1] == lines * xs * width * 8
-        found = np.zeros((steps, lines, xs, width * 8), np.int64)
-        narrow = np.zeros((lines, len(self.x_class) * width * 8), np.uint8)
-        events_by_class(planes, self.line_class, self.x_class, narrow, found)
-        return np.rint(self.fans @ found.reshape(steps, -1).T.astype(np.float64)).astype(np.uint64)
+        steps, signs, positions, width = planes.shape
+        lines, words = len(self.line_class), len(self.start) - 1
+        size = positions // lines * width
+        planes = planes.reshape(steps, signs, lines, size)
+        if size % 8:
+            planes = np.pad(planes, [(0, 0)] * 3 + [(0, -size % 8)])
+        assert planes.shape[3] == 8 * len(self.order) and planes.flags.c_contiguous
+        narrow = np.zeros((self.fans.shape[1] // (64 * words), words, 64), np.uint8)
+        found = np.zeros((steps, *narrow.shape), np.int64)
+        events_by_class(planes, self.line_class, self.order, self.start, narrow, found)
+        counts = self.fans @ found.reshape(steps, -1).T.astype(np.float64)
+        return np.asarray(np.rint(counts), np.uint64)
+
+
+def _in_words(fans: Array, x_class: Array) -> tuple[Array, Array, Array]:
+    """Census.order, start and fans. fans [4, classes of lines, classes along x, padded Cin]; x_class [X]."""
+    width = fans.shape[3] // 8
+    byte = np.minimum(np.arange(-(-len(x_class) * width // 8) * 8), len(x_class) * width - 1).reshape(-1, 8)
+    rows = np.hstack([x_class[byte // width], byte % width, np.arange(len(byte))[:, None] // 255])
+    kinds, where = np.unique(rows, axis=0, return_inverse=True)
+    where = where.ravel()
+    order = np.argsort(where, kind="stable")
+    start = np.searchsorted(where[order], np.arange(len(kinds) + 1))
+    x, channel = np.repeat(kinds[:, :8], 8, axis=1), np.repeat(kinds[:, 8:16] * 8, 8, axis=1) + np.arange(64) % 8
+    return order, start, fans[:, :, x, channel].reshape(4, -1)

@@ -196,9 +196,10 @@ def dense_projection(
     rows = -(-cin // 2) if panels.paired else cin
     lines = scratch.array("lines", (len(firsts) * span, rows, panels.columns), current.dtype)
     lines[:] = 0
+    numbers = scratch.array("numbers", (in_x, padded(cin)), np.int16)
     for k, start in enumerate(firsts):
         part = lines[k * span : (k + 1) * span]
-        kernels.unpack(words[t0:t1], base, start, in_x, cin, panels.paired, part, panels.pad)
+        kernels.unpack(words[t0:t1], base, start, cin, numbers, part, panels.pad)
     scale = times(link.scale, level)
     finish, at = (scale, scale, scale, np.zeros_like(scale)), np.arange(len(firsts)) * span
     panels.add(lines, at, span, (starts, slots, bases), finish, False, current, first, t1 - t0 == 1, scratch)

@@ -102,10 +102,10 @@ class Tile:
         """The arguments of a kernel that lets them respond (kernels/conv.py)."""
         return self.constant, self.stride, self.state, self.dynamics.words, self.start
 
-    def advance(self, current: Array, t0: int, events: Array) -> None:
-        """Some steps. current [steps, n, channels]; events uint64 [T] is counted up."""
+    def advance(self, current: Array, t0: int, t1: int, events: Array) -> None:
+        """The steps t0..t1. current [steps, n, channels], or empty; events uint64 [T] is counted up."""
         constant, stride, state, words, start = self.neurons()
-        driver(self.rule)(current, constant, stride, state, words, t0, start, events)
+        driver(self.rule)(current.ravel(), (t1 - t0, *self.v.shape), constant, stride, state, words, t0, start, events)
 
     def finish(self, events: Array) -> None:
         """What is sent after the last step by kinds that wait."""
@@ -113,6 +113,6 @@ class Tile:
             words, numbers = self.dynamics.words, self.v.view(np.int32)
             rule, state = self.dynamics.settling(numbers)
             stride = self.v.shape[1] if len(self.v0) > 1 else 0
-            driver(rule)(self.v[None], self.v0.ravel(), stride, state, words, 0, self.start, events)
+            driver(rule)(self.v.ravel(), (1, *self.v.shape), self.v0.ravel(), stride, state, words, 0, self.start, events)
             send(numbers, isinstance(self.dynamics.stage.population.kind, Radix), words, self.start, events)
 

@@ -7,7 +7,9 @@ are independent, so threads change neither results nor counts.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -56,7 +58,8 @@ class FastEngine:
                 if link in stage.constant and link.groups == 1:
                     self._panels[link.name] = make_panels(link, stage.dtype, reach(network[link.pre].kind))
         self._scratch = buffers.Scratch()
-        self._pool = ThreadPoolExecutor(self.threads)  # kept, as each thread has scratch memory
+        cpus = iter(_cpus(self.threads))
+        self._pool = ThreadPoolExecutor(self.threads, initializer=lambda: _pin(next(cpus, None)))  # scratch is a thread's
 
     def run(
         self,
@@ -148,7 +151,8 @@ class FastEngine:
         return train
 
     def _readout(
-        self, stage: Stage, trains: dict[str, Array], analog: dict[str, Array], timesteps: int, prefixes: bool, tally: Tally
+        self, stage: Stage, trains: dict[str, Array], analog: dict[str, Array], timesteps: int, prefixes: bool,
+        tally: Tally,
     ) -> Array:  # fmt: skip
         """Runs a readout: its potentials [C, *spatial] after the last step, or with all `prefixes` [T, C, *spatial]."""
         population, kind = stage.population, stage.population.kind
@@ -191,8 +195,8 @@ class FastEngine:
         return True
 
     def _numbers(
-        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int], timesteps: int,
-        base: int, done: Executed,
+        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int],
+        timesteps: int, base: int, done: Executed,
     ) -> Array:  # fmt: skip
         """A readout's potentials [n, padded channels], from what the spikes of all steps say."""
         z, y0, y1 = corner
@@ -218,19 +222,20 @@ class FastEngine:
         first = (z * height + y0) * width
         tile = Tile(dynamics, first, n, constant.of(z, y0, y1, done.macs), constant.shared, start)
         fused = bool(inputs) and bool(inputs[-1][0].gathers)
-        stored = not (fused and len(inputs) == 1 and all(g.opens and g.closes for g in inputs[0][0].gathers))
+        stored = bool(inputs) and not (
+            fused and len(inputs) == 1 and all(g.opens and g.closes for g in inputs[0][0].gathers)
+        )
         steps = max(1, min(timesteps, _TILE // (n * channels))) if stored else timesteps
         for t0 in range(0, timesteps, steps):
             t1 = min(t0 + steps, timesteps)
             current = self._scratch.array("current", ((t1 - t0) * n * channels * stored,), stage.dtype)
             for k, (link, level, planes) in enumerate(inputs):
                 respond = tile if fused and k == len(inputs) - 1 else None
-                to = (current, k == 0, self._scratch, respond, done.events)
-                done.rows[link.name] += project(link, level, planes, t0, t1, *corner, *to)
+                done.rows[link.name] += project(
+                    link, level, planes, t0, t1, *corner, current, k == 0, self._scratch, respond, done.events
+                )
             if not fused:
-                if not inputs:
-                    current[:] = 0
-                tile.advance(current.reshape(t1 - t0, n, channels), t0, done.events)
+                tile.advance(current, t0, t1, done.events)
         return tile
 
     def _corners(self, stage: Stage, timesteps: int) -> list[tuple[int, int, int]]:
@@ -272,6 +277,19 @@ class FastEngine:
         for done in self._each(run_lines, range(self.threads)):
             tally.add(stage, done)
         return train
+
+
+def _cpus(threads: int) -> list[int]:
+    """The processors that threads stay on: if there is one for each and none to spare, all of them; else none, as other
+    programs may need room. Where they may wander, two that wake up together can share one for half a second."""
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return usable if len(usable) == threads else []
+
+
+def _pin(cpu: int | None) -> None:
+    if cpu is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {cpu})  # of this thread
 
 
 def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, tally: Tally) -> Array:

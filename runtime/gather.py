@@ -10,7 +10,8 @@ its own, so the sub-pixel phases of an upsampling or a transposed convolution ar
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 
@@ -92,14 +93,12 @@ class Gather:
     def row_bytes(self) -> int:
         return self.form.lanes * (1 if self.form.packed else self.weights.itemsize)
 
-    @property
+    @cached_property
     def most_slots(self) -> int:
         return int(np.diff(self.slot_start).max(initial=0))
 
 
-def gathers(
-    axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array, form: Form
-) -> tuple[Gather, ...]:
+def gathers(axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array, form: Form) -> tuple[Gather, ...]:
     """The gathers of one projection, one for each part.
 
     Args:
@@ -115,9 +114,12 @@ def gathers(
     spread = _Spread(weight, z, y, [x.classes[k] for k in order], form)
     rows = [axis.pairs_of_source(n).sum(0) for axis, n in zip(blocked, size, strict=True)]
     parts = np.array_split(np.arange(len(slots)), max(1, min(form.parts, len(slots))))
-    found = [_part([slots[k] for k in some], z, y, x, visit, place, size, spread, scale) for some in parts]
     met = spread.chunks * rows[0], rows[1], rows[2]
-    return tuple(replace(g, rows=met, opens=g is found[0], closes=g is found[-1]) for g in found)
+    found = []
+    for k, part in enumerate(parts):
+        ends = k == 0, k == len(parts) - 1
+        found.append(_part([slots[j] for j in part], z, y, x, visit, place, size, spread, scale, met, *ends))
+    return tuple(found)
 
 
 def _merged(axes: Axes, weight: Array) -> tuple[Axes, Array]:
@@ -148,8 +150,11 @@ def _blocked(axis: AxisTaps, n: int) -> AxisTaps:
         start.append(len(sources))
     if not classes:
         classes[(NONE,) * n] = 0
-    ints = (np.array(v, np.int64) for v in (start, sources, taps))
-    return AxisTaps(*ints, tuple(classes))
+    return AxisTaps(_ints(start), _ints(sources), _ints(taps), tuple(classes))
+
+
+def _ints(values: list[int]) -> Array:
+    return np.array(values, np.int64)
 
 
 class _Phases:
@@ -250,7 +255,10 @@ def _chain(axis: AxisTaps, place: Array) -> tuple[list[int], AxisTaps]:
 
 def _stretches(axis: AxisTaps, place: Array) -> tuple[Array, Array, Array, Array]:
     """Gather.runs: start, first, stop, shift."""
-    start, first, stop, shift = [0], [], [], []
+    start: list[int] = [0]
+    first: list[int] = []
+    stop: list[int] = []
+    shift: list[int] = []
     for o in range(axis.outputs):
         for j in range(axis.start[o], axis.start[o + 1]):
             x = int(axis.source[j])
@@ -262,7 +270,7 @@ def _stretches(axis: AxisTaps, place: Array) -> tuple[Array, Array, Array, Array
                 stop.append(x + 1)
                 shift.append(offset)
         start.append(len(first))
-    return tuple(np.array(v, np.int64) for v in (start, first, stop, shift))  # type: ignore[return-value]
+    return _ints(start), _ints(first), _ints(stop), _ints(shift)
 
 
 class _Spread:
@@ -281,12 +289,12 @@ class _Spread:
         found = self.weight[tap_z][np.array(self.y.classes[phase_y][b])][:, self.x]  # [by, x, bx, Cin, Cout]
         found = found.transpose(1, 3, 0, 2, 4).reshape(len(self.x), self.cin, prod(self.form.block), self.chunks, -1)
         found = found.swapaxes(2, 3).reshape(len(self.x), self.cin, self.chunks, self.form.lanes)
-        return -found if sign else found
+        return np.asarray(-found if sign else found)
 
 
 def _part(
     slots: list[tuple[int, int, int]], z: _Phases, y: _Phases, x: AxisTaps, visit: Array, place: Array, size: Shape3,
-    spread: _Spread, scale: Array,
+    spread: _Spread, scale: Array, met: tuple[Array, Array, Array], opens: bool, closes: bool,
 ) -> Gather:  # fmt: skip
     form = spread.form
     lines, start, phases = [], [0], []
@@ -300,7 +308,7 @@ def _part(
                 lines.append((sign * size[0] + source_z[a]) * size[1] + source_y[b] if there else NONE)
             start.append(len(lines))
             phases.append(list(present).index(key))
-    met = {tuple(x.tap[a:b]) for a, b in zip(x.start[:-1], x.start[1:], strict=True)}
+    fields = {tuple(x.tap[a:b]) for a, b in zip(x.start[:-1], x.start[1:], strict=True)}
     chunks, rows, largest = spread.chunks, [], 0.0
     for key, used in present.items():
         table = np.zeros((len(used), len(x.classes), spread.cin, chunks, form.lanes), spread.weight.dtype)
@@ -309,7 +317,7 @@ def _part(
         rows.append(table.transpose(3, 1, 0, 2, 4).reshape(-1, form.lanes))  # [chunks, x, slots, Cin, lanes]
         for one_sign in (np.maximum(table, 0), np.maximum(-table, 0)):
             sums = one_sign.sum((0, 2), dtype=np.float64)
-            largest = max([largest, *(float(sums[list(taps)].sum(0).max()) for taps in met if taps)])
+            largest = max([largest, *(float(sums[list(taps)].sum(0).max()) for taps in fields if taps)])
     flat = np.concatenate([np.zeros((1, form.lanes), spread.weight.dtype), *rows])
     stored = _packed(flat) if form.packed else flat
     weights = aligned((stored.size,), stored.dtype)
@@ -318,12 +326,11 @@ def _part(
     ends = np.cumsum([1] + [len(r) for r in rows])
     units = np.array([len(used) * spread.cin * row for used in present.values()], np.int64)
     by_lane = np.tile(scale.reshape(chunks, -1), (1, prod(form.block)))
-    ints = [np.array(v, np.int64) for v in (start, lines, phases)]
     assert len(x.classes) == len(spread.x) and int(place.max()) * int(units.max(initial=0)) < 2**31
     return Gather(
-        form, *ints, ends[:-1] * row, units, len(x.classes), chunks, visit, place,
-        _stretches(x, place), weights, np.ascontiguousarray(by_lane.ravel()), int(largest),
-        (place, place, place), spread.cin // 8, True, True,
+        form, _ints(start), _ints(lines), _ints(phases), ends[:-1] * row, units, len(x.classes), chunks, visit, place,
+        _stretches(x, place), weights, np.ascontiguousarray(by_lane.ravel()), int(largest), met, spread.cin // 8,
+        opens, closes,
     )  # fmt: skip
 
 

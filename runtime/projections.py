@@ -67,15 +67,14 @@ def _gather(
     ptr = scratch.array("ptr", (group * (size + 1),), np.int32)
     silence = scratch.array("silence", (size * planes.shape[3],), np.uint8)
     assert 0 <= low <= high < len(gather.slot_start) and not silence.any()
-    kernel = gatherer(form.lanes, *form.block, form.packed, channels, tile.rule if tile else None)
+    kernel = gatherer(form.lanes, *form.block, form.packed, scaled, channels, tile.rule if tile else None)
     neurons = tile.neurons() if tile else (gather.scale, 0, (), _NO_TRAIN, 0)
     return int(
         kernel(
-            planes, t0, gather.first_byte, gather.bytes, gather.first_channel, low, high, gather.slot_start, gather.slot_line, gather.phase, gather.weight_at, gather.unit,
-            gather.x_classes, gather.chunks, gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1,
-            gather.weights, times(gather.scale, level), scaled, current, shape,
-            first, group, ids, ptr,
-            silence, *neurons, events,
+            planes, t0, gather.first_byte, gather.bytes, gather.first_channel, low, high, gather.slot_start,
+            gather.slot_line, gather.phase, gather.weight_at, gather.unit, gather.x_classes, gather.chunks,
+            gather.visit, gather.place, gather.runs, gather.row_bytes.bit_length() - 1, gather.weights,
+            times(gather.scale, level), current, shape, first, group, ids, ptr, silence, *neurons, events,
         )
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from snncc.runtime import fast
 from snncc.runtime.buffers import Scratch, dense, new_train, words
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels.vectors import load
-from snncc.runtime.layout import aligned, padded
+from snncc.runtime.layout import padded
 from snncc.runtime.plan import make_plan
 from snncc.runtime.reference import ReferenceEngine
 from snncc.synapses import Conv, Diagonal, Window
@@ -115,9 +115,9 @@ def tile_of(kind: Neuron, channels: int, n: int, steps: int) -> tuple[Tile, Arra
     projection = Projection("in", "a", Diagonal(np.ones(channels, np.float32)))
     stage = make_plan(Network({}, (), populations, (projection,), meta={}))[1]
     train = new_train(steps, stage.planes, stage.population, stage.levels)
-    constant, v = np.zeros(padded(channels), stage.dtype), aligned((n, padded(channels)), stage.dtype)
+    constant = np.zeros(padded(channels), stage.dtype)
     dynamics = Dynamics(stage, train, steps, Scratch(), np.zeros((0, n, 32), stage.dtype))
-    return Tile(dynamics, 0, n, constant, True, v), train
+    return Tile(dynamics, 0, n, constant, True), train
 
 
 @pytest.mark.parametrize("name", KINDS)

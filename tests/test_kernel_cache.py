@@ -41,8 +41,14 @@ def test_drivers_of_different_rules_have_different_names() -> None:
 
 
 def test_kernels_of_different_widths_have_different_names() -> None:
-    names = {kernel.py_func.__qualname__ for kernel in (conv._line16, conv._line32, conv._line64)}
-    assert len(names) == 3
+    """And those of other blocks, weights, ways of listing and neurons."""
+    forms = [(64, 1, 1), (32, 1, 1), (32, 2, 1), (32, 1, 2), (64, 2, 2)]
+    kinds = [(*form, packed) for form in forms for packed in (False, True)]
+    gathers = [conv.gatherer(*kind, cin, rule) for kind in kinds for cin in (16, 32, 48, 64) for rule in (None, signed)]
+    listers = [conv._lister(channels) for channels in (16, 32, 48, 64)]
+    parts = [make(lanes, packed) for make in (conv._row, conv._total) for lanes in (32, 64) for packed in (False, True)]
+    kernels = [*gathers, *listers, *parts]
+    assert len({kernel.py_func.__qualname__ for kernel in kernels}) == len(kernels)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Events by class of line, class along x, and channel: bit-planes added up in bytes."""
+"""Events by class of line, class of word, and bit of the word: bit-planes added up in bytes."""
 
 from __future__ import annotations
 
@@ -7,47 +7,45 @@ import numpy as np
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.memory import peek
-from snncc.runtime.kernels.vectors import load, select, store
+from snncc.runtime.kernels.vectors import item, load, select, store
 
 
 @compiled
-def events_by_class(planes: Array, line_class: Array, x_class: Array, narrow: Array, found: Array) -> None:
-    """planes uint8 [T, signs, lines * X, bytes]; found int64 [T, line classes, x classes, bytes * 8] is counted up.
+def events_by_class(
+    planes: Array, line_class: Array, order: Array, start: Array, narrow: Array, found: Array
+) -> None:
+    """planes uint8 [T, signs, lines, words * 8]; found int64 [T, line classes, word classes, 64] is counted up.
 
-    narrow uint8 [line classes, X * bytes * 8], zeros before and after: a byte counts up to 255 lines.
+    order [words], start [word classes + 1] as Census has them, each class of at most 255 words; narrow uint8 [line
+    classes, word classes, 64], zeros before and after.
     """
-    steps, signs, _, width = planes.shape
-    line_bytes, classes = len(x_class) * width, narrow.shape[0]
+    steps, signs, lines, line_bytes = planes.shape
+    classes, words, _ = narrow.shape
+    room = 255 // np.max(start[1:] - start[:-1])  # lines that the bytes can count
     filled = np.zeros(classes, np.int64)
     for t in range(steps):
         for sign in range(signs):
-            start = planes.ctypes.data + (t * signs + sign) * len(line_class) * line_bytes
-            for line in range(len(line_class)):
+            for line in range(lines):
                 k = line_class[line]
-                at, address = k * line_bytes * 8, start + line * line_bytes
-                byte = 0
-                while byte + 8 <= line_bytes:
-                    old = load(narrow, at + 8 * byte, 64)
-                    store(narrow, at + 8 * byte, select(peek(address + byte, 64), old + np.uint8(1), old))
-                    byte += 8
-                while byte < line_bytes:  # bytes come in pairs
-                    few = load(narrow, at + 8 * byte, 16)
-                    store(narrow, at + 8 * byte, select(peek(address + byte, 16), few + np.uint8(1), few))
-                    byte += 2
+                address = planes.ctypes.data + ((t * signs + sign) * lines + line) * line_bytes
+                for w in range(words):
+                    counts = load(narrow, (k * words + w) * 64, 64)
+                    for i in range(item(start, w), item(start, w + 1)):
+                        counts = select(peek(address + 8 * item(order, i), 64), counts + np.uint8(1), counts)
+                    store(narrow, (k * words + w) * 64, counts)
                 filled[k] += 1
-                if filled[k] == 255:
-                    _empty(narrow, k, x_class, found[t])
+                if filled[k] == room:
+                    _empty(narrow[k], found[t, k])
                     filled[k] = 0
         for k in range(classes):
-            _empty(narrow, k, x_class, found[t])
+            _empty(narrow[k], found[t, k])
             filled[k] = 0
 
 
 @compiled
-def _empty(narrow: Array, k: int, x_class: Array, found: Array) -> None:
-    """Moves what the bytes of class k hold to `found`."""
-    channels = found.shape[2]
-    for x in range(len(x_class)):
-        for c in range(channels):
-            found[k, x_class[x], c] += narrow[k, x * channels + c]
-    narrow[k] = 0
+def _empty(narrow: Array, found: Array) -> None:
+    """Moves what the bytes hold to `found`."""
+    for w in range(len(narrow)):
+        for c in range(64):
+            found[w, c] += narrow[w, c]
+    narrow[:] = 0

@@ -49,11 +49,14 @@ def _mask(channels: int) -> Any:
         return peek(item(sources, j) + at, 64)
 
     def two(sources: Array, j: int, at: int) -> Any:
-        return np.uint64(peek(item(sources, j) + at, 32)) | np.uint64(peek(item(sources, j + 1) + at, 32)) << np.uint64(32)
+        low, high = peek(item(sources, j) + at, 32), peek(item(sources, j + 1) + at, 32)
+        return np.uint64(low) | np.uint64(high) << np.uint64(32)
 
     def four(sources: Array, j: int, at: int) -> Any:
-        low = np.uint32(peek(item(sources, j) + at, 16)) | np.uint32(peek(item(sources, j + 1) + at, 16)) << np.uint32(16)
-        high = np.uint32(peek(item(sources, j + 2) + at, 16)) | np.uint32(peek(item(sources, j + 3) + at, 16)) << np.uint32(16)
+        a, b = peek(item(sources, j) + at, 16), peek(item(sources, j + 1) + at, 16)
+        c, d = peek(item(sources, j + 2) + at, 16), peek(item(sources, j + 3) + at, 16)
+        low = np.uint32(a) | np.uint32(b) << np.uint32(16)
+        high = np.uint32(c) | np.uint32(d) << np.uint32(16)
         return np.uint64(low) | np.uint64(high) << np.uint64(32)
 
     return inlined({64: one, 32: two, 16: four}[channels])
@@ -150,13 +153,16 @@ def _total(lanes: int, packed: bool) -> Any:
 
 
 @cache
-def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule: Any = None) -> Any:
+def gatherer(
+    lanes: int, by: int, bx: int, packed: bool, scaled: bool, channels_in: int, rule: Any = None
+) -> Any:
     """The kernel for a Form and pre populations of so many channels, padded.
 
     With the `rule` of a kind of neuron (kernels/neurons.py) the currents go to the neurons without being stored.
     """
     list_events, row_at, worth = _lister(channels_in), _row(lanes, packed), _total(lanes, packed)
     fused, two_lines = rule is not None, by == 2
+    scales = scaled
     piece, width_of_chunk = lanes // by, lanes // (by * bx)
     second = lanes - piece
     respond = rule if fused else _row(lanes, packed)  # never called
@@ -164,9 +170,9 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
     def gather(
         planes: Array, t0: int, first_byte: int, used: int, first_channel: int, low_block: int, high_block: int,
         slot_start: Array, slot_line: Array, phase: Array, weight_at: Array, unit: Array, x_classes: int, chunks: int,
-        visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array, scaled: bool,
-        current: Array, shape: tuple[int, int, int, int], first: bool, group: int, ids: Array, ptr: Array, silence: Array,
-        constant: Array, apart: int, state: Any, train: Array, start: int, events: Array,
+        visit: Array, place: Array, runs: Arrays, row: int, weights: Array, scale: Array,
+        current: Array, shape: tuple[int, int, int, int], first: bool, group: int, ids: Array, ptr: Array,
+        silence: Array, constant: Array, apart: int, state: Any, train: Array, start: int, events: Array,
     ) -> int:  # fmt: skip
         """Adds (first: writes) one gather's current for lines of blocks low..high, for steps t0...; or, with a rule,
         adds it to what `current` holds (first: to nothing) and lets the neurons respond.
@@ -226,9 +232,9 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
                             even = even + row_at(weights, choose(e < end, rows + item(ids, e), base))
                             odd = odd + row_at(weights, choose(e + 1 < end, rows + item(ids, e + 1), base))
                             even = even + row_at(weights, choose(e + 2 < end, rows + item(ids, e + 2), base))
-                        met += n
+                        met += int(n)
                         total = widen(worth(even + odd, n))
-                        if scaled:
+                        if scales:
                             total = total * factor
                         target = (s * lines * width + i) * channels + channel
                         if not first:
@@ -248,6 +254,6 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, channels_in: int, rule:
                     events[t0 + s] += np.uint64(fired)
         return met
 
-    name = f"gather_{lanes}_{by}_{bx}_{_lister(channels_in).py_func.__name__}{'_packed' * packed}"
+    name = f"gather_{lanes}_{by}_{bx}_{_lister(channels_in).py_func.__name__}{'_packed' * packed}{'_scaled' * scaled}"
     gather.__name__ = gather.__qualname__ = f"{name}_{rule.py_func.__name__}" if fused else name
     return compiled(gather)

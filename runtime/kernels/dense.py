@@ -24,7 +24,7 @@ import numpy as np
 from snncc.graph import Array
 from snncc.runtime.kernels import compiled
 from snncc.runtime.kernels.products import floored, outer_add
-from snncc.runtime.kernels.vectors import load, store, zeros
+from snncc.runtime.kernels.vectors import item, load, select, store, zeros
 
 Arrays = tuple[Array, ...]
 COLUMNS = 16  # positions of a panel, each with 16 post channels: 16 of the 32 vector registers
@@ -32,29 +32,30 @@ _PANEL = 16 * COLUMNS
 
 
 @compiled
-def unpack(planes: Array, base: int, first: int, size: int, cin: int, paired: bool, lines: Array, pad: int) -> None:
+def unpack(planes: Array, base: int, first: int, cin: int, numbers: Array, lines: Array, pad: int) -> None:
     """What the spikes of the input lines from `first` say over some steps, n <- base * n + s, as values behind `pad`.
 
-    planes uint16 [steps, P, positions, words].
+    planes uint16 [steps, P, positions, words]; numbers int16 [X, words * 16]: scratch; int16 holds every n.
     """
-    low, high = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    one, mask = np.int32(1), np.int32(0xFFFF)
+    steps, signs, positions, words = planes.shape
+    size, paired = numbers.shape[0], lines.shape[1] < cin
+    pairs = numbers.view(np.int32)
     for k in range(lines.shape[0]):
-        start = (first + k) * size
-        for c in range(0, cin, 2 if paired else 1):
-            word, bit = c // 16, np.int32(c % 16)  # bit + 1 is of the same word; bits of padding channels are 0
-            low[:] = 0
-            high[:] = 0
-            for t in range(planes.shape[0]):
-                for p in range(planes.shape[1]):
-                    sign, grown = np.int32(1 - 2 * p), np.int32(base if p == 0 else 1)
-                    for x in range(size):
-                        spikes = np.int32(planes[t, p, start + x, word]) >> bit
-                        low[x] = grown * low[x] + sign * (spikes & one)
-                        high[x] = grown * high[x] + sign * ((spikes >> one) & one)
-            row = lines[k, c // 2 if paired else c]
+        start = (first + k) * size * words
+        for i in range(size * words):
+            n = zeros(numbers, 16)
+            for t in range(steps):
+                if base == 2:
+                    n = n + n
+                at = t * signs * positions * words + start + i
+                n = select(item(planes, at), n + np.int16(1), n)
+                if signs == 2:
+                    n = select(item(planes, at + positions * words), n - np.int16(1), n)
+            store(numbers, 16 * i, n)
+        for c in range(lines.shape[1]):
+            row = lines[k, c]
             for x in range(size):
-                row[pad + x] = (low[x] & mask) | (high[x] << np.int32(16)) if paired else low[x]
+                row[pad + x] = pairs[x, c] if paired else numbers[x, c]
 
 
 @compiled

@@ -28,7 +28,7 @@ def part(typing: Any, vector: Any, start: Any, lanes: Any) -> Any:
 def joined(typing: Any, a: Any, b: Any) -> Any:
     """The lanes of a, then those of b (as many)."""
     kind = Vector(a.dtype, 2 * a.lanes)
-    return kind(a, a), lambda context, builder, signature, v: _shuffled(builder, *v, range(kind.lanes))
+    return kind(a, a), lambda context, builder, signature, v: _shuffled(builder, v[0], v[1], range(kind.lanes))
 
 
 def _shuffled(builder: Any, a: Any, b: Any, order: Any) -> Any:
@@ -36,7 +36,7 @@ def _shuffled(builder: Any, a: Any, b: Any, order: Any) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
 
-# -- raw memory: addresses, which the caller has proved to lie inside an array ------------------------------------------
+# -- raw memory: addresses, which the caller has proved to lie inside an array -----------------------------------------
 
 
 @intrinsic(prefer_literal=True)
@@ -72,9 +72,8 @@ def set_bits(typing: Any, mask: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         flags = ir.VectorType(ir.IntType(1), bits)
         name = f"llvm.experimental.vector.compress.v{bits}i{element.width}"
-        compress = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(narrow, [narrow, flags, narrow]), name
-        )
+        declare: Any = cgutils.get_or_insert_function
+        compress = declare(builder.module, ir.FunctionType(narrow, [narrow, flags, narrow]), name)
         numbers = ir.Constant(narrow, list(range(bits)))
         found = builder.call(compress, [numbers, builder.bitcast(args[0], flags), ir.Constant(narrow, None)])
         return found if bits == 16 else builder.zext(found, kind.llvm)

@@ -30,14 +30,14 @@ def driver(rule: Any) -> Any:
     """The kernel for all neurons of a tile that follow `rule`."""
 
     def drive(
-        current: Array, constant: Array, stride: int, state: Any, train: Array, t0: int, start: int, events: Array
+        current: Array, shape: tuple[int, int, int], constant: Array, stride: int, state: Any, train: Array, t0: int, start: int, events: Array
     ) -> None:
         """Steps t0... of positions start..., all of whose channels are a multiple of 16.
 
-        current [steps, n, channels]; constant, flat [channels] (stride 0) or [n, channels] (stride channels), is added
+        current, of `shape` [steps, n, channels], or empty; constant, flat [channels] (stride 0) or [n, channels] (stride channels), is added
         at every step; events uint64 [T] is counted up.
         """
-        steps, n, channels = current.shape
+        steps, n, channels = shape
         planes, positions, words = train.shape[2:]
         for first in range(0, n, TOGETHER):  # whose state stays in the first-level cache over the steps
             for s in range(steps):
@@ -46,7 +46,9 @@ def driver(rule: Any) -> Any:
                     to = ((t0 + s) * planes * positions + start + i) * words
                     for c in range(0, channels, 16):
                         at = i * channels + c
-                        now = load(current, s * n * channels + at, 16) + load(constant, i * stride + c, 16)
+                        now = load(constant, i * stride + c, 16)
+                        if current.size:
+                            now = load(current, s * n * channels + at, 16) + now
                         fired += rule(now, state, at, c, train, to + c // 16)
                 events[t0 + s] += np.uint64(fired)
 
