@@ -28,7 +28,7 @@ from snncc.runtime.counters import Executed, Tally
 from snncc.runtime.dense import Panels, dense_projection, make_panels
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels import max_gate
-from snncc.runtime.layout import padded, spatial
+from snncc.runtime.layout import by_plane, padded, spatial
 from snncc.runtime.plan import Link, Stage, make_plan
 from snncc.runtime.projections import project, prove
 from snncc.runtime.trace import Interlude, Trace, checked_value
@@ -137,12 +137,12 @@ class FastEngine:
         dynamics = Dynamics(stage, train, timesteps, self._scratch, np.zeros(0, stage.dtype))
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
 
-        def run_tile(corner: tuple[int, int, int]) -> Executed:
+        def run_tile(lines: tuple[int, int]) -> Executed:
             done = Executed.nothing(stage, timesteps)
-            self._tile(dynamics, inputs, constant, corner, done).finish(done.events)
+            self._tile(dynamics, inputs, constant, lines, done).finish(done.events)
             return done
 
-        for done in self._each(run_tile, self._corners(stage, timesteps)):
+        for done in self._each(run_tile, self._cuts(stage, inputs, timesteps)):
             tally.add(stage, done)
         tally.check(stage)
         return train
@@ -158,24 +158,23 @@ class FastEngine:
         at_once = not prefixes and stage.dtype == np.int32 and all(self._dense(link, stage) for link, _, _ in inputs)
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
         potential = np.zeros((timesteps if prefixes else 1, population.channels, size), stage.dtype)
-        _, height, width = spatial(population.shape)
+        width = spatial(population.shape)[2]
 
-        def run_tile(corner: tuple[int, int, int]) -> Executed:
-            z, y0, y1 = corner
-            n, start = (y1 - y0) * width, (z * height + y0) * width
+        def run_tile(lines: tuple[int, int]) -> Executed:
+            start, n = lines[0] * width, (lines[1] - lines[0]) * width
             done = Executed.nothing(stage, timesteps)
             if at_once:
-                values = self._numbers(stage, inputs, constant, corner, timesteps, kind.base, done)[None]
+                values = self._numbers(stage, inputs, constant, lines, timesteps, kind.base, done)[None]
             else:
                 train = np.empty((1, timesteps, 1, n, channels // 8), np.uint8)  # nothing is written
                 history = np.zeros((timesteps, n, channels) if prefixes else 0, stage.dtype)
                 dynamics = Dynamics(stage, train, timesteps, self._scratch, history)
-                v = self._tile(dynamics, inputs, constant, corner, done, 0).v
+                v = self._tile(dynamics, inputs, constant, lines, done, 0).v
                 values = history if prefixes else v[None]
             potential[:, :, start : start + n] = values[..., : population.channels].swapaxes(1, 2)
             return done
 
-        for done in self._each(run_tile, self._corners(stage, timesteps)):
+        for done in self._each(run_tile, self._cuts(stage, inputs, timesteps)):
             tally.add(stage, done)
         if not at_once:
             tally.check(stage)
@@ -190,57 +189,57 @@ class FastEngine:
         return True
 
     def _numbers(
-        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int], timesteps: int,
+        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, lines: tuple[int, int], timesteps: int,
         base: int, done: Executed,
     ) -> Array:  # fmt: skip
         """A readout's potentials [n, padded channels], from what the spikes of all steps say."""
-        z, y0, y1 = corner
-        width, channels = spatial(stage.population.shape)[2], padded(stage.population.channels)
-        current = self._scratch.array("current", (y1 - y0, width, channels), stage.dtype)
-        same = constant.of(z, y0, y1, done.macs)
+        (low, high), channels = lines, padded(stage.population.channels)
+        _, height, width = spatial(stage.population.shape)
+        current = self._scratch.array("current", (high - low, width, channels), stage.dtype)
+        same = constant.of(low, high, done.macs)
         current[:] = same[:channels] if constant.shared else same.reshape(current.shape)
         current *= stage.dtype(total_count(base, timesteps))
         for link, level, planes in inputs:
             panels = self._panels[link.name]
-            dense_projection(panels, level, base, planes, 0, timesteps, *corner, current, False, self._scratch)
+            for z, y0, y1 in by_plane(low, high, height):
+                part = current[z * height + y0 - low : z * height + y1 - low]
+                dense_projection(panels, level, base, planes, 0, timesteps, z, y0, y1, part, False, self._scratch)
         return current.reshape(-1, channels)
 
     def _tile(
-        self, dynamics: Dynamics, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int],
+        self, dynamics: Dynamics, inputs: list[Input], constant: ConstantCurrent, lines: tuple[int, int],
         done: Executed, start: int | None = None,
     ) -> Tile:  # fmt: skip
         """All steps of one tile. start: its first position in the train."""
         stage, timesteps = dynamics.stage, dynamics.timesteps
-        z, y0, y1 = corner
-        _, height, width = spatial(stage.population.shape)
-        n, channels = (y1 - y0) * width, padded(stage.population.channels)
-        first = (z * height + y0) * width
-        tile = Tile(dynamics, first, n, constant.of(z, y0, y1, done.macs), constant.shared, start)
-        fused = bool(inputs) and bool(inputs[-1][0].gathers)
-        stored = not (fused and len(inputs) == 1 and all(g.opens and g.closes for g in inputs[0][0].gathers))
+        low, high = lines
+        width, channels = spatial(stage.population.shape)[2], padded(stage.population.channels)
+        n = (high - low) * width
+        tile = Tile(dynamics, low * width, n, constant.of(low, high, done.macs), constant.shared, start)
+        fused, stored = bool(inputs) and bool(inputs[-1][0].gathers), _stored(inputs)
         steps = max(1, min(timesteps, _TILE // (n * channels))) if stored else timesteps
+        held = "current" if inputs else "zeros"  # nobody writes these
         for t0 in range(0, timesteps, steps):
             t1 = min(t0 + steps, timesteps)
-            current = self._scratch.array("current", ((t1 - t0) * n * channels * stored,), stage.dtype)
+            current = self._scratch.array(held, ((t1 - t0) * n * channels * stored,), stage.dtype)
             for k, (link, level, planes) in enumerate(inputs):
                 respond = tile if fused and k == len(inputs) - 1 else None
                 to = (current, k == 0, self._scratch, respond, done.events)
-                done.rows[link.name] += project(link, level, planes, t0, t1, *corner, *to)
+                done.rows[link.name] += project(link, level, planes, t0, t1, low, high, *to)
             if not fused:
-                if not inputs:
-                    current[:] = 0
                 tile.advance(current.reshape(t1 - t0, n, channels), t0, done.events)
         return tile
 
-    def _corners(self, stage: Stage, timesteps: int) -> list[tuple[int, int, int]]:
-        """Tiles as (z, first line, last line + 1): currents of several steps fit the cache, if possible, so that
-        membranes stay there too; at least two tiles a thread; whole blocks of lines."""
+    def _cuts(self, stage: Stage, inputs: list[Input], timesteps: int) -> list[tuple[int, int]]:
+        """Tiles as (first line, last line + 1), z and y flat: membranes and, if they are stored, currents of several
+        steps fit the cache; at least two tiles a thread; whole blocks of lines."""
         depth, height, width = spatial(stage.population.shape)
-        lines = max(1, min(height, _TILE // (width * padded(stage.population.channels) * min(timesteps, 4))))
+        kept = min(timesteps, 4) if _stored(inputs) else 1
+        lines = min(depth * height, _TILE // (width * padded(stage.population.channels) * kept))
         if self.threads > 1:
-            lines = max(1, min(lines, depth * height // (2 * self.threads)))
-        lines = -(-lines // stage.block[0]) * stage.block[0]
-        return [(z, y, min(y + lines, height)) for z in range(depth) for y in range(0, height, lines)]
+            lines = min(lines, depth * height // (2 * self.threads))
+        lines = -(-max(1, lines) // stage.block[0]) * stage.block[0]
+        return [(low, min(low + lines, depth * height)) for low in range(0, depth * height, lines)]
 
     def _gate(self, stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally) -> Array:
         """Runs one max gate: its train."""
@@ -271,6 +270,11 @@ class FastEngine:
         for done in self._each(run_lines, range(self.threads)):
             tally.add(stage, done)
         return train
+
+
+def _stored(inputs: list[Input]) -> bool:
+    """Do currents stand in memory? Not if neurons respond to a single gather."""
+    return len(inputs) != 1 or not inputs[0][0].gathers or not all(g.opens and g.closes for g in inputs[0][0].gathers)
 
 
 def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, tally: Tally) -> Array:
