@@ -30,7 +30,7 @@ from snncc.runtime.counters import Executed, Tally
 from snncc.runtime.dense import SMALL, Panels, dense_projection, make_panels
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels import max_gate
-from snncc.runtime.layout import padded, spatial
+from snncc.runtime.layout import by_plane, padded, spatial
 from snncc.runtime.plan import Link, Stage, make_plan
 from snncc.runtime.projections import project, prove
 from snncc.runtime.trace import Interlude, Trace, checked_value
@@ -145,12 +145,12 @@ class FastEngine:
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
         dense = {link.name for link, _, _ in inputs if self._crowded(link, tally) and self._dense(link, stage)}
 
-        def run_tile(corner: tuple[int, int, int]) -> Executed:
+        def run_tile(lines: tuple[int, int]) -> Executed:
             done = Executed.nothing(stage, timesteps)
-            self._tile(dynamics, inputs, dense, constant, corner, done).finish(done.events)
+            self._tile(dynamics, inputs, dense, constant, lines, done).finish(done.events)
             return done
 
-        for done in self._each(run_tile, self._corners(stage, timesteps)):
+        for done in self._each(run_tile, self._cuts(stage, _stored(inputs, dense), timesteps)):
             tally.add(stage, done)
         tally.check(link.name for link in stage.spiking if link.name not in dense)
         return train
@@ -168,24 +168,23 @@ class FastEngine:
         at_once = not prefixes and stage.dtype == np.int32 and small and all(self._dense(i[0], stage) for i in inputs)
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
         potential = np.zeros((timesteps if prefixes else 1, population.channels, size), stage.dtype)
-        _, height, width = spatial(population.shape)
+        width = spatial(population.shape)[2]
 
-        def run_tile(corner: tuple[int, int, int]) -> Executed:
-            z, y0, y1 = corner
-            n, start = (y1 - y0) * width, (z * height + y0) * width
+        def run_tile(lines: tuple[int, int]) -> Executed:
+            start, n = lines[0] * width, (lines[1] - lines[0]) * width
             done = Executed.nothing(stage, timesteps)
             if at_once:
-                values = self._numbers(stage, inputs, constant, corner, timesteps, kind.base, done)[None]
+                values = self._numbers(stage, inputs, constant, lines, timesteps, kind.base, done)[None]
             else:
                 train = np.empty((1, timesteps, 1, n, channels // 8), np.uint8)  # nothing is written
                 history = np.zeros((timesteps, n, channels) if prefixes else 0, stage.dtype)
                 dynamics = Dynamics(stage, train, timesteps, self._scratch, history)
-                v = self._tile(dynamics, inputs, set(), constant, corner, done, 0).v
+                v = self._tile(dynamics, inputs, set(), constant, lines, done, 0).v
                 values = history if prefixes else v[None]
             potential[:, :, start : start + n] = values[..., : population.channels].swapaxes(1, 2)
             return done
 
-        for done in self._each(run_tile, self._corners(stage, timesteps)):
+        for done in self._each(run_tile, self._cuts(stage, _stored(inputs, set()), timesteps)):
             tally.add(stage, done)
         if not at_once:
             tally.check(link.name for link in stage.spiking)
@@ -200,19 +199,21 @@ class FastEngine:
         return True
 
     def _numbers(
-        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int],
-        timesteps: int, base: int, done: Executed,
+        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, lines: tuple[int, int], timesteps: int,
+        base: int, done: Executed,
     ) -> Array:  # fmt: skip
         """A readout's potentials [n, padded channels], from what the spikes of all steps say."""
-        z, y0, y1 = corner
-        width, channels = spatial(stage.population.shape)[2], padded(stage.population.channels)
-        current = self._scratch.array("current", (y1 - y0, width, channels), stage.dtype)
-        same = constant.of(z, y0, y1, done.macs)
+        (low, high), channels = lines, padded(stage.population.channels)
+        _, height, width = spatial(stage.population.shape)
+        current = self._scratch.array("current", (high - low, width, channels), stage.dtype)
+        same = constant.of(low, high, done.macs)
         current[:] = same[:channels] if constant.shared else same.reshape(current.shape)
         current *= stage.dtype(total_count(base, timesteps))
         for link, level, planes in inputs:
             panels = self._panels[link.name]
-            dense_projection(panels, level, base, planes, 0, timesteps, *corner, current, False, self._scratch)
+            for z, y0, y1 in by_plane(low, high, height):
+                part = current[z * height + y0 - low : z * height + y1 - low]
+                dense_projection(panels, level, base, planes, 0, timesteps, z, y0, y1, part, False, self._scratch)
         return current.reshape(-1, channels)
 
     def _crowded(self, link: Link, tally: Tally) -> bool:
@@ -224,19 +225,15 @@ class FastEngine:
 
     def _tile(
         self, dynamics: Dynamics, inputs: list[Input], dense: set[str], constant: ConstantCurrent,
-        corner: tuple[int, int, int], done: Executed, start: int | None = None,
+        lines: tuple[int, int], done: Executed, start: int | None = None,
     ) -> Tile:  # fmt: skip
         """All steps of one tile. dense: links whose events are not listed; start: its first position in the train."""
         stage, timesteps = dynamics.stage, dynamics.timesteps
-        z, y0, y1 = corner
+        low, high = lines
         _, height, width = spatial(stage.population.shape)
-        n, channels = (y1 - y0) * width, padded(stage.population.channels)
-        first = (z * height + y0) * width
-        tile = Tile(dynamics, first, n, constant.of(z, y0, y1, done.macs), constant.shared, start)
-        fused = bool(inputs) and bool(inputs[-1][0].gathers) and inputs[-1][0].name not in dense
-        stored = bool(inputs) and not (
-            fused and len(inputs) == 1 and all(g.opens and g.closes for g in inputs[0][0].gathers)
-        )
+        n, channels = (high - low) * width, padded(stage.population.channels)
+        tile = Tile(dynamics, low * width, n, constant.of(low, high, done.macs), constant.shared, start)
+        fused, stored = bool(inputs) and _fuses(inputs[-1][0], dense), _stored(inputs, dense)
         steps = max(1, min(timesteps, _TILE // (n * channels))) if stored else timesteps
         for t0 in range(0, timesteps, steps):
             t1 = min(t0 + steps, timesteps)
@@ -244,26 +241,28 @@ class FastEngine:
             for k, (link, level, planes) in enumerate(inputs):
                 if link.name in dense:
                     where = (self._panels[link.name], level, 1, planes)
-                    for t, now in zip(range(t0, t1), current.reshape(t1 - t0, y1 - y0, width, channels), strict=True):
-                        dense_projection(*where, t, t + 1, *corner, now, k == 0, self._scratch)
+                    for t, now in zip(range(t0, t1), current.reshape(-1, high - low, width, channels), strict=True):
+                        for z, y0, y1 in by_plane(low, high, height):
+                            part = now[z * height + y0 - low : z * height + y1 - low]
+                            dense_projection(*where, t, t + 1, z, y0, y1, part, k == 0, self._scratch)
                     continue
                 respond = tile if fused and k == len(inputs) - 1 else None
-                done.rows[link.name] += project(
-                    link, level, planes, t0, t1, *corner, current, k == 0, self._scratch, respond, done.events
-                )
+                to = (current, k == 0, self._scratch, respond, done.events)
+                done.rows[link.name] += project(link, level, planes, t0, t1, low, high, *to)
             if not fused:
                 tile.advance(current, t0, t1, done.events)
         return tile
 
-    def _corners(self, stage: Stage, timesteps: int) -> list[tuple[int, int, int]]:
-        """Tiles as (z, first line, last line + 1): currents of several steps fit the cache, if possible, so that
-        membranes stay there too; at least two tiles a thread; whole blocks of lines."""
+    def _cuts(self, stage: Stage, stored: bool, timesteps: int) -> list[tuple[int, int]]:
+        """Tiles as (first line, last line + 1), z and y flat: membranes and, if they are stored, currents of several
+        steps fit the cache; at least two tiles a thread; whole blocks of lines."""
         depth, height, width = spatial(stage.population.shape)
-        lines = max(1, min(height, _TILE // (width * padded(stage.population.channels) * min(timesteps, 4))))
+        kept = min(timesteps, 4) if stored else 1
+        lines = min(depth * height, _TILE // (width * padded(stage.population.channels) * kept))
         if self.threads > 1:
-            lines = max(1, min(lines, depth * height // (2 * self.threads)))
-        lines = -(-lines // stage.block[0]) * stage.block[0]
-        return [(z, y, min(y + lines, height)) for z in range(depth) for y in range(0, height, lines)]
+            lines = min(lines, depth * height // (2 * self.threads))
+        lines = -(-max(1, lines) // stage.block[0]) * stage.block[0]
+        return [(low, min(low + lines, depth * height)) for low in range(0, depth * height, lines)]
 
     def _gate(self, stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally) -> Array:
         """Runs one max gate: its train."""
@@ -307,6 +306,17 @@ def _pin(cpu: int | None) -> None:
     if cpu is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {cpu})  # of this thread
+
+
+def _fuses(link: Link, dense: set[str]) -> bool:
+    """Can neurons respond to what it adds?"""
+    return bool(link.gathers) and link.name not in dense
+
+
+def _stored(inputs: list[Input], dense: set[str]) -> bool:
+    """Do currents stand in memory? Not if neurons respond to a single gather, or to none."""
+    alone = len(inputs) == 1 and _fuses(inputs[0][0], dense) and all(g.opens and g.closes for g in inputs[0][0].gathers)
+    return bool(inputs) and not alone
 
 
 def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, tally: Tally) -> Array:
