@@ -5,9 +5,8 @@ padded to multiples of 16 with weights 0 and thresholds that are never reached.
 
 Numbers: populations with integer parameters have int32 currents and membranes. A sum of weights is kept in int16
 lanes where the largest possible sum of one step is proved to fit, else in int32. Elsewhere everything is float32 and
-added in a fixed order: the runs of inputs of an output (`_runs`); within a run its positive, then its negative events
-by x, then (z, y) tap, then channel, each as a sum of its own; projections in their order; then one
-constant: analog currents in their order, then the bias.
+added in a fixed order (docs/kernels.md): the gather's own; projections in their order, gathers last; then one constant:
+analog currents in their order, then the bias.
 """
 
 from __future__ import annotations
