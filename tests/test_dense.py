@@ -134,7 +134,7 @@ def _float(network: Network) -> Readout:
     return replace(kind, integer=False)
 
 
-@pytest.mark.parametrize("name", [name for name in LISTED if name != "dense"])  # one position is always listed
+@pytest.mark.parametrize("name", [n for n in LISTED if n not in ("dense", "flatten")])  # one position: listed
 def test_any_rate_densely(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As above the measured rate, where the engine lists no events."""
     asked: list[int] = []
