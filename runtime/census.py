@@ -77,12 +77,8 @@ class Census:
         narrow = np.zeros((self.fans.shape[1] // (64 * words), words, 64), np.uint8)
         found = np.zeros((steps, *narrow.shape), np.int64)
         events_by_class(planes, self.line_class, self.order, self.start, narrow, found)
-<<<<<<< HEAD
         counts = self.fans @ found.reshape(steps, -1).T.astype(np.float64)
         return np.asarray(np.rint(counts), np.uint64)
-=======
-        return np.asarray(np.rint(self.fans @ found.reshape(steps, -1).T.astype(np.float64)), np.uint64)
->>>>>>> w-big
 
 
 def _in_words(fans: Array, x_class: Array) -> tuple[Array, Array, Array]:
