@@ -16,7 +16,7 @@ from snncc.runtime.fast import FastEngine
 
 REPEATS = 8
 COUNTING, REST = "counting", "the rest"
-PARTS = {"_constant": "constant", "_neurons": "spikes", "_count": COUNTING}  # methods of the engine
+PARTS = {"_neurons": "spikes", "_readout": "readout", "_gate": "gate", "_count": COUNTING}  # methods of the engine
 
 
 def measure(quick: bool) -> dict[str, Any]:

@@ -121,6 +121,11 @@ class FastEngine:
             moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
             moved = moved.reshape(*moved.shape[:3], prod(link.inner[1:]), -1)
             inputs += [(link, level, planes) for level, planes in enumerate(moved)]
+        self._count(inputs, tally)
+        return inputs
+
+    def _count(self, inputs: list[Input], tally: Tally) -> None:
+        """What the events of all inputs meet."""
         steps = tally.counts.timesteps
         cuts = sorted({steps * k // self.threads for k in range(self.threads + 1)})
         spans = [slice(a, b) for a, b in itertools.pairwise(cuts)]
@@ -132,7 +137,6 @@ class FastEngine:
 
         for found in self._each(count, [(one, span) for one in inputs for span in spans]):
             tally.add_pairs(*found)
-        return inputs
 
     def _neurons(
         self, stage: Stage, trains: dict[str, Array], analog: dict[str, Array], timesteps: int, tally: Tally
