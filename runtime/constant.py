@@ -13,7 +13,7 @@ from snncc.network import Kind
 from snncc.runtime import buffers
 from snncc.runtime.dense import SMALL, Panels, analog_current, volume
 from snncc.runtime.kernels.analog import grouped_analog
-from snncc.runtime.layout import spatial
+from snncc.runtime.layout import by_plane, spatial
 from snncc.runtime.plan import Link, Stage, whole
 from snncc.synapses.routing import apply_all
 
@@ -60,37 +60,41 @@ class ConstantCurrent:
         routed = whole(apply_all(link.relayout, values, link.pre_shape), dtype, link.name)
         return np.ascontiguousarray(np.moveaxis(routed.reshape(link.inner[0], *spatial(link.inner)), 0, -1))
 
-    def of(self, z: int, y0: int, y1: int, macs: dict[str, int]) -> Array:
-        """That of a tile, flat [positions * padded channels]; or if it is the same for all, [padded channels] as often
-        as the stage's blocks need it. macs gets the (value, synapse) pairs of each link."""
+    def of(self, low: int, high: int, macs: dict[str, int]) -> Array:
+        """That of lines low..high (z and y flat), flat [positions * padded channels]; or if it is the same for all,
+        [padded channels] as often as the stage's blocks need it. macs gets the (value, synapse) pairs of each link."""
         if self.shared:
             return self.bias
         stage, channels = self.stage, self.stage.population.channels
         _, height, width = spatial(stage.population.shape)
         bias = self.bias[: len(self.bias) // stage.block[1]]
-        current = self.scratch.array("constant", (y1 - y0, width, len(bias)), stage.dtype)
+        current = self.scratch.array("constant", (high - low, width, len(bias)), stage.dtype)
         current[:] = 0 if stage.constant else bias
         for k, link in enumerate(stage.constant):
             offset = bias if k == len(stage.constant) - 1 else np.zeros_like(bias)
             finish = (*(link.tables[key] for key in ("scale", "half", "down")), offset)
             if link.groups == 1:
-                analog_current(self.panels[link.name], self.read[link.name], z, y0, y1, finish, current, self.scratch)
+                panels, values = self.panels[link.name], self.read[link.name]
+                for z, y0, y1 in by_plane(low, high, height):
+                    part = current[z * height + y0 - low : z * height + y1 - low]
+                    analog_current(panels, values, z, y0, y1, finish, part, self.scratch)
             else:
-                _grouped(link, self.read[link.name], z, y0, finish, current)
-            in_z, in_y, in_x = link.axes
-            met = (in_z.start[z + 1] - in_z.start[z]) * (in_y.start[y1] - in_y.start[y0]) * in_x.start[-1]
+                _grouped(link, self.read[link.name], low, finish, current)
+            in_z, in_y, in_x = (axis.start for axis in link.axes)
+            spans = by_plane(low, high, height)
+            met = sum((in_z[z + 1] - in_z[z]) * (in_y[y1] - in_y[y0]) for z, y0, y1 in spans) * in_x[-1]
             macs[link.name] = int(met) * link.inner[0] * (link.channels // link.groups)
         if "bias_map" in stage.parameters:  # [C, *spatial]
-            rows, start = current.reshape(-1, len(bias)), (z * height + y0) * width
+            rows, start = current.reshape(-1, len(bias)), low * width
             rows[:, :channels] += stage.parameters["bias_map"].reshape(channels, -1)[:, start : start + len(rows)].T
         return current.ravel()
 
 
-def _grouped(link: Link, values: Array, z: int, y0: int, finish: tuple[Array, ...], current: Array) -> None:
+def _grouped(link: Link, values: Array, low: int, finish: tuple[Array, ...], current: Array) -> None:
     """As dense.analog_current, for several groups; values [Z, Y, X, Cin]."""
     sums = np.zeros_like(current)
     tables = [table for axis in link.axes for table in (axis.start, axis.source, axis.tap)]
-    grouped_analog(values, *tables, link.weights, link.groups, sums, link.out[1], z * link.out[1] + y0)
+    grouped_analog(values, *tables, link.weights, link.groups, sums, link.out[1], low)
     scale, half, down, offset = finish
     sums *= scale
     if link.projection.synapse.shift is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,8 +50,8 @@ class Tally:
             kind.setdefault(link, np.zeros(counts.timesteps, np.uint64))[steps] += row
         self._rows[link] = self._rows.get(link, 0) + int(found[3].sum())
 
-    def check(self, stage: Stage) -> None:
+    def check(self, links: Iterable[str]) -> None:
         """What the kernels added must be what was counted."""
-        for link in stage.spiking:
-            left = self._rows.get(link.name, 0)
-            assert left == 0, f"{link.name}: {left} rows of weights were counted but not added"
+        for link in links:
+            left = self._rows.get(link, 0)
+            assert left == 0, f"{link}: {left} rows of weights were counted but not added"

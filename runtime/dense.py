@@ -176,7 +176,8 @@ def dense_projection(
     firsts, span, starts, slots, bases = panels.pairs(z, y0, y1)
     rows = -(-cin // 2) if panels.paired else cin
     lines = scratch.array("lines", (len(firsts) * span, rows, panels.columns), current.dtype)
-    lines[:] = 0
+    lines[..., : panels.pad] = 0
+    lines[..., panels.pad + in_x :] = 0
     numbers = scratch.array("numbers", (in_x, padded(cin)), np.int16)
     for k, start in enumerate(firsts):
         part = lines[k * span : (k + 1) * span]

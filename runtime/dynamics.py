@@ -105,7 +105,8 @@ class Tile:
     def advance(self, current: Array, t0: int, t1: int, events: Array) -> None:
         """The steps t0..t1. current [steps, n, channels], or empty; events uint64 [T] is counted up."""
         constant, stride, state, words, start = self.neurons()
-        driver(self.rule)(current.ravel(), (t1 - t0, *self.v.shape), constant, stride, state, words, t0, start, events)
+        shape = (t1 - t0, *self.v.shape)
+        driver(self.rule)(current.ravel(), shape, constant, stride, state, words, t0, start, events)
 
     def finish(self, events: Array) -> None:
         """What is sent after the last step by kinds that wait."""

@@ -30,12 +30,14 @@ from snncc.runtime.counters import Executed, Tally
 from snncc.runtime.dense import SMALL, Panels, dense_projection, make_panels
 from snncc.runtime.dynamics import Dynamics, Tile
 from snncc.runtime.kernels import max_gate
-from snncc.runtime.layout import padded, spatial
+from snncc.runtime.layout import by_plane, padded, spatial
 from snncc.runtime.plan import Link, Stage, make_plan
 from snncc.runtime.projections import project, prove
 from snncc.runtime.trace import Interlude, Trace, checked_value
 
 _TILE = 1 << 18  # currents of one tile and chunk: 1 MiB, half of a core's second-level cache
+# rates of spikes above which a dense product is faster than a list of events (docs/results/performance.md)
+BREAK_EVEN = {"int8": 0.85, "int16": 0.65, "int32": 0.45, "float32": 0.7}
 Input = tuple[Link, int, Array]  # a link, the level of spikes, their planes
 
 
@@ -117,6 +119,7 @@ class FastEngine:
         inputs: list[Input] = []
         for link in sorted(stage.spiking, key=lambda link: bool(link.gathers)):
             moved = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
+            moved = moved.reshape(*moved.shape[:3], prod(link.inner[1:]), -1)
             inputs += [(link, level, planes) for level, planes in enumerate(moved)]
         steps = tally.counts.timesteps
         cuts = sorted({steps * k // self.threads for k in range(self.threads + 1)})
@@ -140,15 +143,16 @@ class FastEngine:
         inputs = self._inputs(stage, trains, tally)
         dynamics = Dynamics(stage, train, timesteps, self._scratch, np.zeros(0, stage.dtype))
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
+        dense = {link.name for link, _, _ in inputs if self._crowded(link, tally) and self._dense(link, stage)}
 
-        def run_tile(corner: tuple[int, int, int]) -> Executed:
+        def run_tile(lines: tuple[int, int]) -> Executed:
             done = Executed.nothing(stage, timesteps)
-            self._tile(dynamics, inputs, constant, corner, done).finish(done.events)
+            self._tile(dynamics, inputs, dense, constant, lines, done).finish(done.events)
             return done
 
-        for done in self._each(run_tile, self._corners(stage, timesteps)):
+        for done in self._each(run_tile, self._cuts(stage, _stored(inputs, dense), timesteps)):
             tally.add(stage, done)
-        tally.check(stage)
+        tally.check(link.name for link in stage.spiking if link.name not in dense)
         return train
 
     def _readout(
@@ -164,90 +168,101 @@ class FastEngine:
         at_once = not prefixes and stage.dtype == np.int32 and small and all(self._dense(i[0], stage) for i in inputs)
         constant = ConstantCurrent(stage, self._panels, analog, self._scratch)
         potential = np.zeros((timesteps if prefixes else 1, population.channels, size), stage.dtype)
-        _, height, width = spatial(population.shape)
+        width = spatial(population.shape)[2]
 
-        def run_tile(corner: tuple[int, int, int]) -> Executed:
-            z, y0, y1 = corner
-            n, start = (y1 - y0) * width, (z * height + y0) * width
+        def run_tile(lines: tuple[int, int]) -> Executed:
+            start, n = lines[0] * width, (lines[1] - lines[0]) * width
             done = Executed.nothing(stage, timesteps)
             if at_once:
-                values = self._numbers(stage, inputs, constant, corner, timesteps, kind.base, done)[None]
+                values = self._numbers(stage, inputs, constant, lines, timesteps, kind.base, done)[None]
             else:
                 train = np.empty((1, timesteps, 1, n, channels // 8), np.uint8)  # nothing is written
                 history = np.zeros((timesteps, n, channels) if prefixes else 0, stage.dtype)
                 dynamics = Dynamics(stage, train, timesteps, self._scratch, history)
-                v = self._tile(dynamics, inputs, constant, corner, done, 0).v
+                v = self._tile(dynamics, inputs, set(), constant, lines, done, 0).v
                 values = history if prefixes else v[None]
             potential[:, :, start : start + n] = values[..., : population.channels].swapaxes(1, 2)
             return done
 
-        for done in self._each(run_tile, self._corners(stage, timesteps)):
+        for done in self._each(run_tile, self._cuts(stage, _stored(inputs, set()), timesteps)):
             tally.add(stage, done)
         if not at_once:
-            tally.check(stage)
+            tally.check(link.name for link in stage.spiking)
         return potential.reshape(*(timesteps,) * prefixes, *population.shape)
 
     def _dense(self, link: Link, stage: Stage) -> bool:
         """Can what a readout reads through this link be one dense product? Makes its panels."""
-        if link.kernel != "gather" or link.groups > 1:
+        if link.kernel != "gather" or link.groups > 1 or prod(link.out) == 1:
             return False
         if link.name not in self._panels:
             self._panels[link.name] = make_panels(link, stage.dtype, SMALL - 1)
         return True
 
     def _numbers(
-        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int],
-        timesteps: int, base: int, done: Executed,
+        self, stage: Stage, inputs: list[Input], constant: ConstantCurrent, lines: tuple[int, int], timesteps: int,
+        base: int, done: Executed,
     ) -> Array:  # fmt: skip
         """A readout's potentials [n, padded channels], from what the spikes of all steps say."""
-        z, y0, y1 = corner
-        width, channels = spatial(stage.population.shape)[2], padded(stage.population.channels)
-        current = self._scratch.array("current", (y1 - y0, width, channels), stage.dtype)
-        same = constant.of(z, y0, y1, done.macs)
+        (low, high), channels = lines, padded(stage.population.channels)
+        _, height, width = spatial(stage.population.shape)
+        current = self._scratch.array("current", (high - low, width, channels), stage.dtype)
+        same = constant.of(low, high, done.macs)
         current[:] = same[:channels] if constant.shared else same.reshape(current.shape)
         current *= stage.dtype(total_count(base, timesteps))
         for link, level, planes in inputs:
             panels = self._panels[link.name]
-            dense_projection(panels, level, base, planes, 0, timesteps, *corner, current, False, self._scratch)
+            for z, y0, y1 in by_plane(low, high, height):
+                part = current[z * height + y0 - low : z * height + y1 - low]
+                dense_projection(panels, level, base, planes, 0, timesteps, z, y0, y1, part, False, self._scratch)
         return current.reshape(-1, channels)
 
+    def _crowded(self, link: Link, tally: Tally) -> bool:
+        """Do so many of its pre neurons fire, on average over the steps, that they are better not listed?"""
+        events, pre = tally.counts.events.get(link.pre), self.network[link.pre]
+        if events is None or not link.gathers or self.network.levels(pre) > 1:
+            return False
+        return float(events.sum()) > BREAK_EVEN[link.gathers[0].mode] * pre.size * len(events)
+
     def _tile(
-        self, dynamics: Dynamics, inputs: list[Input], constant: ConstantCurrent, corner: tuple[int, int, int],
-        done: Executed, start: int | None = None,
+        self, dynamics: Dynamics, inputs: list[Input], dense: set[str], constant: ConstantCurrent,
+        lines: tuple[int, int], done: Executed, start: int | None = None,
     ) -> Tile:  # fmt: skip
-        """All steps of one tile. start: its first position in the train."""
+        """All steps of one tile. dense: links whose events are not listed; start: its first position in the train."""
         stage, timesteps = dynamics.stage, dynamics.timesteps
-        z, y0, y1 = corner
+        low, high = lines
         _, height, width = spatial(stage.population.shape)
-        n, channels = (y1 - y0) * width, padded(stage.population.channels)
-        first = (z * height + y0) * width
-        tile = Tile(dynamics, first, n, constant.of(z, y0, y1, done.macs), constant.shared, start)
-        fused = bool(inputs) and bool(inputs[-1][0].gathers)
-        stored = bool(inputs) and not (
-            fused and len(inputs) == 1 and all(g.opens and g.closes for g in inputs[0][0].gathers)
-        )
+        n, channels = (high - low) * width, padded(stage.population.channels)
+        tile = Tile(dynamics, low * width, n, constant.of(low, high, done.macs), constant.shared, start)
+        fused, stored = bool(inputs) and _fuses(inputs[-1][0], dense), _stored(inputs, dense)
         steps = max(1, min(timesteps, _TILE // (n * channels))) if stored else timesteps
         for t0 in range(0, timesteps, steps):
             t1 = min(t0 + steps, timesteps)
             current = self._scratch.array("current", ((t1 - t0) * n * channels * stored,), stage.dtype)
             for k, (link, level, planes) in enumerate(inputs):
+                if link.name in dense:
+                    where = (self._panels[link.name], level, 1, planes)
+                    for t, now in zip(range(t0, t1), current.reshape(-1, high - low, width, channels), strict=True):
+                        for z, y0, y1 in by_plane(low, high, height):
+                            part = now[z * height + y0 - low : z * height + y1 - low]
+                            dense_projection(*where, t, t + 1, z, y0, y1, part, k == 0, self._scratch)
+                    continue
                 respond = tile if fused and k == len(inputs) - 1 else None
-                done.rows[link.name] += project(
-                    link, level, planes, t0, t1, *corner, current, k == 0, self._scratch, respond, done.events
-                )
+                to = (current, k == 0, self._scratch, respond, done.events)
+                done.rows[link.name] += project(link, level, planes, t0, t1, low, high, *to)
             if not fused:
                 tile.advance(current, t0, t1, done.events)
         return tile
 
-    def _corners(self, stage: Stage, timesteps: int) -> list[tuple[int, int, int]]:
-        """Tiles as (z, first line, last line + 1): currents of several steps fit the cache, if possible, so that
-        membranes stay there too; at least two tiles a thread; whole blocks of lines."""
+    def _cuts(self, stage: Stage, stored: bool, timesteps: int) -> list[tuple[int, int]]:
+        """Tiles as (first line, last line + 1), z and y flat: membranes and, if they are stored, currents of several
+        steps fit the cache; at least two tiles a thread; whole blocks of lines."""
         depth, height, width = spatial(stage.population.shape)
-        lines = max(1, min(height, _TILE // (width * padded(stage.population.channels) * min(timesteps, 4))))
+        kept = min(timesteps, 4) if stored else 1
+        lines = min(depth * height, _TILE // (width * padded(stage.population.channels) * kept))
         if self.threads > 1:
-            lines = max(1, min(lines, depth * height // (2 * self.threads)))
-        lines = -(-lines // stage.block[0]) * stage.block[0]
-        return [(z, y, min(y + lines, height)) for z in range(depth) for y in range(0, height, lines)]
+            lines = min(lines, depth * height // (2 * self.threads))
+        lines = -(-max(1, lines) // stage.block[0]) * stage.block[0]
+        return [(low, min(low + lines, depth * height)) for low in range(0, depth * height, lines)]
 
     def _gate(self, stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally) -> Array:
         """Runs one max gate: its train."""
@@ -291,6 +306,17 @@ def _pin(cpu: int | None) -> None:
     if cpu is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {cpu})  # of this thread
+
+
+def _fuses(link: Link, dense: set[str]) -> bool:
+    """Can neurons respond to what it adds?"""
+    return bool(link.gathers) and link.name not in dense
+
+
+def _stored(inputs: list[Input], dense: set[str]) -> bool:
+    """Do currents stand in memory? Not if neurons respond to a single gather, or to none."""
+    alone = len(inputs) == 1 and _fuses(inputs[0][0], dense) and all(g.opens and g.closes for g in inputs[0][0].gathers)
+    return bool(inputs) and not alone
 
 
 def _encode(kind: Encoder, x: Array, stage: Stage, timesteps: int, seed: int, tally: Tally) -> Array:

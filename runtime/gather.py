@@ -90,6 +90,11 @@ class Gather:
     first_channel: int = 0
 
     @property
+    def mode(self) -> str:
+        """What sums are kept in."""
+        return "int8" if self.form.packed else str(self.weights.dtype)
+
+    @property
     def row_bytes(self) -> int:
         return self.form.lanes * (1 if self.form.packed else self.weights.itemsize)
 

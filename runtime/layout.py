@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -34,6 +35,12 @@ def spatial(shape: tuple[int, ...]) -> Shape3:
         raise PlanError(f"more than three spatial axes: {shape}", remedy="reshape or use the reference engine")
     z, y, x = (1,) * (4 - len(shape)) + shape[1:]
     return z, y, x
+
+
+def by_plane(low: int, high: int, height: int) -> Iterator[tuple[int, int, int]]:
+    """The lines low..high of planes of `height` lines, plane by plane: (z, first line in it, last + 1)."""
+    for z in range(low // height, -(-high // height)):
+        yield z, max(low - z * height, 0), min(high - z * height, height)
 
 
 def times(scale: Array, level: int) -> Array:

@@ -5,9 +5,8 @@ padded to multiples of 16 with weights 0 and thresholds that are never reached.
 
 Numbers: populations with integer parameters have int32 currents and membranes. A sum of weights is kept in int16
 lanes where the largest possible sum of one step is proved to fit, else in int32. Elsewhere everything is float32 and
-added in a fixed order: the runs of inputs of an output (`_runs`); within a run its positive, then its negative events
-by x, then (z, y) tap, then channel, each as a sum of its own; projections in their order; then one
-constant: analog currents in their order, then the bias.
+added in a fixed order (docs/kernels.md): the gather's own; projections in their order, gathers last; then one constant:
+analog currents in their order, then the bias.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from snncc.synapses.routing import Route, split
 from snncc.synapses.taps import AxisTaps, taps
 
 SPIKING = (IntegrateFire, Signed, MultiThreshold, Settled)  # and those derived from them: Leaky, Radix
+WORD = 64  # channels that are listed at once
 _TRIVIAL = AxisTaps(np.array([0, 1]), np.array([0]), np.array([0]), ((0,),))
 
 
@@ -39,7 +39,8 @@ class Link:
 
     Args:
         kernel: "gather", "depthwise", "window" or "analog".
-        relayout: routing that renames neurons; `inner` is the shape after it, which the tables refer to.
+        relayout: routing that renames neurons; `inner` is the shape after it, which the tables refer to (of a dense
+            layer's pre channels, lines of 64).
         axes: tables of z, y, x; weights' x classes are already in the order of `axes[2]`.
         weights: as the kernel wants them. scale: 2^shift [channels], applied if `scaled`.
         tables: further arrays, by name, as the kernel wants them.
@@ -199,6 +200,13 @@ def _link(network: Network, projection: Projection, post: Population, dtype: Any
             kernel, tables = "depthwise", {"alike": alike(x)}
             weight, scale = wrapped(_depthwise(weight, channels)), wrapped(scale)
         else:
+            if groups == 1 and prod(inner) == inner[0] and post.size == channels and inner[0] % WORD == 0:
+                # a dense layer: its pre channels as lines of words, so that sums can be made of parts
+                lines = inner[0] // WORD
+                y = AxisTaps(np.array([0, lines]), np.arange(lines), np.arange(lines), ((0,),) * lines)
+                inner, shape3 = (WORD, lines, 1), (1, lines, 1)
+                weight = plain = weight.reshape(1, lines, 1, WORD, channels)
+                multiplicity = np.broadcast_to(multiplicity, shape3)
             kernel, found = "gather", _gathers((z, y, x), weight, groups, shape3, signs, scale)
             weight = np.zeros(0, dtype)
         none = {0: (np.zeros(shape3[0], np.int64), np.ones(shape3[1], np.int64), np.ones(shape3[2], np.int64))}

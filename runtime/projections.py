@@ -20,37 +20,36 @@ _LISTED = 128  # positions whose events are listed before weights are added: a c
 
 
 def project(
-    link: Link, level: int, planes: Array, t0: int, t1: int, z: int, y0: int, y1: int, current: Array, first: bool,
+    link: Link, level: int, planes: Array, t0: int, t1: int, low: int, high: int, current: Array, first: bool,
     scratch: buffers.Scratch, tile: Tile | None, events: Array,
 ) -> int:  # fmt: skip
-    """Adds (first: writes) the current of one level of a link's spikes for lines y0..y1 of plane z and the steps t0..t1
-    to `current`, flat [steps, lines, X, padded channels]. planes [T, signs, positions, bytes] (buffers.py).
+    """Adds (first: writes) the current of one level of a link's spikes for lines low..high (z and y flat) and steps
+    t0..t1 to `current`, flat [steps, lines, X, padded channels]. planes [T, signs, positions, bytes] (buffers.py).
 
     With a tile, its neurons respond to the current and `events` is counted up. Returns the rows of weights added (for
     kernels that add rows).
     """
     assert planes.dtype == np.uint8 and planes.flags.c_contiguous and planes.shape[1] == link.signs
     assert planes.shape[2:] == (prod(link.inner[1:]), padded(link.inner[0]) // 8)
-    shape = (t1 - t0, y1 - y0, link.out[2], padded(link.channels))
+    shape = (t1 - t0, high - low, link.out[2], padded(link.channels))
     alone = first and tile is not None and all(g.opens and g.closes for g in link.gathers)  # nothing is stored
     assert current.flags.c_contiguous and current.ndim == 1 and (alone or current.size == prod(shape))
     assert current.dtype == link.scale.dtype and 0 <= t0 < t1 <= planes.shape[0]
-    assert 0 <= z < link.out[0] and 0 <= y0 < y1 <= link.out[1]
+    assert 0 <= low < high <= link.out[0] * link.out[1]
     scaled = link.scaled or level > 0
     if link.kernel == "gather":
         rows = 0
         for gather in link.gathers:
             by = gather.form.block[0]
-            assert y0 % by == 0 and y1 % by == 0
-            low = (z * link.out[1] + y0) // by
-            span, here = (low, low + (y1 - y0) // by), tile if gather.closes else None
+            assert low % by == 0 and high % by == 0
+            span, here = (low // by, high // by), tile if gather.closes else None
             new = first and gather.opens
             rows += _gather(gather, level, scaled, planes, t0, *span, current, shape, new, scratch, here, events)
         return rows
     assert tile is None and link.kernel == "depthwise"
     axes = [(axis.start, axis.source, axis.tap) for axis in link.axes]
     depthwise(
-        buffers.words(planes), t0, z, y0, y1, *spatial(link.inner)[1:], *axes[:2], (*axes[2], link.tables["alike"]),
+        buffers.words(planes), t0, low, high, *spatial(link.inner)[1:], *axes[:2], (*axes[2], link.tables["alike"]),
         len(link.axes[1].classes), len(link.axes[2].classes), link.weights, times(link.scale, level), scaled,
         current.reshape(shape), first,
     )  # fmt: skip

@@ -166,7 +166,8 @@ def execute(
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Network:
     """Run a plan."""
-    context = Context(stream, Evaluator(), Simulator(_fast), todo.analog, todo.meta["timesteps"])
+    evaluator = Evaluator()
+    context = Context(stream, evaluator, Simulator(_fast), todo.analog, todo.meta["timesteps"], each=evaluator.each)
     if progress is not None:
         context.progress = progress
     network = run_pipeline(todo.graph, todo.passes, context, observers)

@@ -145,6 +145,24 @@ class Graph:
             {v: t for v, t in self.types.items() if v in made or v in inputs},
         )
 
+    def pieces(self, wanted: Iterable[str]) -> list[Graph]:
+        """The nodes up to these values, cut behind each: the pieces' outputs are values of `wanted` and what later
+        pieces read. No node is in two of them."""
+        wanted, left, groups = set(wanted), list(self.nodes), []
+        for target in [node for node in self.nodes if wanted.intersection(node.outputs)]:
+            needed, group, rest = set(target.outputs), list[Node](), list[Node]()
+            for node in reversed(left):
+                mine = needed.intersection(node.outputs)
+                (group if mine else rest).append(node)
+                needed.update(node.inputs if mine else ())
+            left = rest[::-1]
+            groups.append(group[::-1])
+        found, read = [], wanted
+        for group in reversed(groups):
+            found += [part] if (part := self.part(group, sorted(read))) else []
+            read = read.union(*(node.inputs for node in group))
+        return found[::-1]
+
     def bypass(self, node: Node) -> Graph:
         """Without `node`: its readers read its first input. Keeps the name if the node made a graph output."""
         old, new = node.outputs[0], node.inputs[0]

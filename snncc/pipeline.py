@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -44,6 +45,8 @@ class Context:
     Args:
         samples: gives the calibration stream anew at each call: one dict of graph inputs [1, C, *spatial] a sample.
         evaluate: runs a Graph: (graph, feeds, wanted values) -> values. Handed in, so that no pass imports an engine.
+        each: the same, giving (name, value) one after the other, for values that memory does not hold all at once;
+            None: as `evaluate` gives them.
         simulate: runs a Network: (network, feeds, steps, prefixes) -> potentials by readout, float32 [C, *spatial]
             after the last step, or [T, C, *spatial] after each. Handed in, too.
         analog: what the teacher sees of a sample: the mean over time of a spike train.
@@ -59,6 +62,7 @@ class Context:
     progress: Callable[[str, int, int | None], None] = lambda label, done, total: None
     graph: Graph | None = None
     notes: list[Note] = field(default_factory=list)
+    each: Callable[[Graph, Feeds, Sequence[str]], Iterator[tuple[str, Array]]] | None = None
 
     def note(self, node: str, action: Action, reason: str) -> None:
         self.notes.append(Note(node, action, reason))
@@ -69,17 +73,24 @@ class Context:
             raise OptionError(f"the pass {why} needs calibration data", remedy="`snncc compile` with --calibrate PATH")
         return self.samples()
 
-    def activations(self, feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, Array]:
-        """Values of the canonical teacher on one sample."""
+    def activations(self, feeds: Feeds, wanted: Sequence[str]) -> Iterator[tuple[str, Array]]:
+        """Values of the canonical teacher on one sample, by name."""
         if self.evaluate is None or self.graph is None:
             raise PassError("no engine was handed in to evaluate the teacher")
-        return self.evaluate(self.graph, self.analog(feeds), wanted)
+        feeds = self.analog(feeds)
+        if self.each is not None:
+            return self.each(self.graph, feeds, wanted)
+        return iter(self.evaluate(self.graph, feeds, wanted).items())
 
     def values(self, feeds: Feeds, populations: Sequence[Population]) -> dict[str, Array]:
         """Population -> the teacher's value it stands for [C, *spatial], on one sample."""
+        return {population.name: x for population, x in self.each_value(feeds, populations)}
+
+    def each_value(self, feeds: Feeds, populations: Sequence[Population]) -> Iterator[tuple[Population, Array]]:
+        """The same, one after the other."""
         wanted = sorted({p.watched[0] for p in populations} - set(feeds))
-        found = {**self.analog(feeds), **(self.activations(feeds, wanted) if wanted else {})}
-        return {p.name: found[p.watched[0]][0][p.watched[1]].reshape(p.shape) for p in populations}
+        for name, x in chain(self.analog(feeds).items(), self.activations(feeds, wanted) if wanted else ()):
+            yield from ((p, x[0][p.watched[1]].reshape(p.shape)) for p in populations if p.watched[0] == name)
 
     def potentials(self, network: Network, feeds: Feeds, timesteps: int, prefixes: bool = False) -> Mapping[str, Array]:
         """Potentials of a spiking network's readouts on one sample, see `simulate`."""

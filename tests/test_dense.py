@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from snncc.encoders import Constant
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Radix, Readout
 from snncc.neurons.base import total_count
-from snncc.runtime import buffers
+from snncc.runtime import buffers, fast
 from snncc.runtime.dense import dense_projection, make_panels
 from snncc.runtime.fast import FastEngine
 from snncc.runtime.layout import padded
@@ -100,7 +101,8 @@ def test_spikes_densely(name: str, signed: str, numbers: str) -> None:
         for first in (True, False):
             dense_projection(panels, *where, found, first, scratch)
             flat, events = steps.reshape(-1), np.zeros(T, np.uint64)
-            project(link, level_of_spikes, planes, t0, t1, *corner, flat, first, scratch, None, events)
+            low, high = (corner[0] * height + y for y in corner[1:])
+            project(link, level_of_spikes, planes, t0, t1, low, high, flat, first, scratch, None, events)
         want = np.zeros_like(found)
         for step in steps:
             want = (want * base + step).astype(stage.dtype)
@@ -130,3 +132,18 @@ def _float(network: Network) -> Readout:
     kind = network["out"].kind
     assert isinstance(kind, Readout)
     return replace(kind, integer=False)
+
+
+@pytest.mark.parametrize("name", [n for n in LISTED if n not in ("dense", "flatten")])  # one position: listed
+def test_any_rate_densely(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above the measured rate, where the engine lists no events."""
+    asked: list[int] = []
+
+    def densely(*args: Any) -> None:
+        asked.append(1)
+        dense_projection(*args)
+
+    monkeypatch.setattr(fast, "BREAK_EVEN", dict.fromkeys(fast.BREAK_EVEN, -1.0))
+    monkeypatch.setattr(fast, "dense_projection", densely)
+    check(through(*PLACES[name], pre_signed="plain"))
+    assert asked

@@ -57,7 +57,7 @@ def check(link: Link, share: float = 0.4) -> None:
     currents, rows = [], 0
     for z in range(depth):
         flat = np.full(T * height * width * padded(link.channels), 3, link.scale.dtype)
-        where = (planes, 0, T, z, 0, height)
+        where = (planes, 0, T, z * height, (z + 1) * height)
         rows += project(link, 0, *where, flat, True, buffers.Scratch(), None, np.zeros(T, np.uint64))
         currents.append(flat.reshape(T, 1, height, width, -1)[..., : link.channels])
     found = np.moveaxis(np.concatenate(currents, 1), -1, 1)  # [T, C, Z, Y, X]

@@ -14,8 +14,9 @@ from snncc.graph import Array
 from snncc.network import Network, Population
 from snncc.passes.network.histograms import BINS, QUANTILES, least_squares, percentile
 from snncc.pipeline import Context, Level
-from snncc.synapses.routing import RELAYOUTS, apply_all
+from snncc.synapses.routing import RELAYOUTS, apply_all, split
 
+_PIECE = 1 << 20  # values looked at together
 METHODS, SCOPES = ("percentile", "max", "mse"), ("layer", "channel", "connection")
 
 
@@ -111,25 +112,24 @@ def with_units(network: Network, units: dict[str, Array]) -> Network:
 def _values(
     watched: list[Population], context: Context, label: str, total: int | None
 ) -> Iterator[tuple[Population, Array]]:
-    """(population, activations [C, positions]) sample after sample; of neurons their magnitude."""
+    """(population, activations [C, positions]) sample after sample."""
     count = 0
     for count, feeds in enumerate(context.stream("calibrate"), 1):
-        found = context.values(feeds, watched)
-        for population in watched:
-            x = found[population.name].astype(np.float64).reshape(population.channels, -1)
-            yield population, x if population.is_encoder else np.abs(x)
+        for population, x in context.each_value(feeds, watched):
+            yield population, x.reshape(population.channels, -1)
         context.progress(label, count, total)
     if not count:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
 
 
 def _extremes(watched: list[Population], context: Context) -> tuple[dict[str, Array], dict[str, Array], int]:
-    """Largest and smallest value of each channel, by population, and the number of samples."""
+    """Largest (of neurons: in size) and smallest value of each channel, by population, and the number of samples."""
     top: dict[str, Array] = {}
     low: dict[str, Array] = {}
     samples = 0
     for population, x in _values(watched, context, "calibrate: maxima", None):
-        name, most, least = population.name, x.max(1), x.min(1)
+        name, most, least = population.name, x.max(1).astype(np.float64), x.min(1).astype(np.float64)
+        most = most if population.is_encoder else np.maximum(most, -least)
         samples += population is watched[0]
         top[name] = np.maximum(top.get(name, most), most)
         low[name] = np.minimum(low.get(name, least), least)
@@ -186,11 +186,14 @@ def _histograms(
     histogram = np.zeros((len(limit), BINS), np.int64)
     scale = BINS / np.where(limit > 0, limit, 1.0)
     for population, x in _values(neurons, context, "calibrate: histograms", samples):
-        row = rows[population.name][:, None]
-        first, last = int(row.min()), int(row.max()) + 1
-        place = (row - first) * BINS + np.minimum((x * scale[row]).astype(np.int64), BINS - 1)
-        counts = np.bincount((place if zeros else place[x > 0]).ravel(), minlength=(last - first) * BINS)
-        histogram[first:last] += counts.reshape(-1, BINS)
+        step = max(1, _PIECE // x.shape[1])
+        for start in range(0, len(x), step):
+            row = rows[population.name][start : start + step, None]
+            size = np.abs(x[start : start + step], dtype=np.float64)
+            first, last = int(row.min()), int(row.max()) + 1
+            place = (row - first) * BINS + np.minimum((size * scale[row]).astype(np.int64), BINS - 1)
+            counts = np.bincount((place if zeros else place[size > 0]).ravel(), minlength=(last - first) * BINS)
+            histogram[first:last] += counts.reshape(-1, BINS)
     return histogram
 
 
@@ -207,8 +210,11 @@ def routed_unit(network: Network, pre: str, unit: Array, routing: tuple[Any, ...
         OptionError: a reshape mixes channels of different lambda into one.
     """
     shape = network[pre].shape
+    relayout, _ = split(routing, shape)  # the rest leaves each channel by itself
+    if not relayout:
+        return unit
     spread = np.broadcast_to(unit.reshape(-1, *(1,) * (len(shape) - 1)), shape)
-    routed = apply_all(routing, spread, shape)
+    routed = apply_all(relayout, spread, shape)
     flat = routed.reshape(routed.shape[0], -1)
     most = flat.max(1)
     if np.any((flat != most[:, None]) & (flat != 0)):

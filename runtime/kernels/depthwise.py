@@ -65,11 +65,11 @@ _block16 = _block(16)
 
 @compiled
 def depthwise(
-    words: Array, t0: int, z: int, y0: int, y1: int, in_y: int, in_x: int,
+    words: Array, t0: int, low: int, high: int, in_y: int, in_x: int,
     axis_z: Arrays, axis_y: Arrays, axis_x: Arrays, y_classes: int, x_classes: int,
     weights: Array, scale: Array, scaled: bool, current: Array, first: bool,
 ) -> None:  # fmt: skip
-    """Adds (first: writes) one projection's current for output lines y0..y1 of plane z, for steps t0...
+    """Adds (first: writes) one projection's current for output lines low..high (z and y flat), for steps t0...
 
     words uint16 [T, P, positions, channels / 16]. axis_z, axis_y: (start, source, tap); axis_x: with [[end, step]]
     besides: outputs up to an end meet inputs alike, each `step` further than the one before. weights [classes, channels
@@ -81,10 +81,11 @@ def depthwise(
     steps, width, channels = current.shape[0], current.shape[2], current.shape[3]
     planes, per = words.shape[1], channels // 16
     size = words.shape[2] * per
-    most = (z_start[z + 1] - z_start[z]) * np.diff(y_start).max() * np.diff(x_start).max()
+    height = len(y_start) - 1
+    most = np.diff(z_start).max() * np.diff(y_start).max() * np.diff(x_start).max()
     starts, rows = np.empty(most, np.int64), np.empty(most, np.int64)
-    for y in range(y0, y1):
-        x = 0
+    for output in range(low, high):
+        z, y, x = output // height, output % height, 0
         for stop, step in x_stretch:
             taps = 0
             for a in range(z_start[z], z_start[z + 1]):
@@ -97,7 +98,7 @@ def depthwise(
             # inputs next to each other: the outputs are one
             count, lanes = (1, (stop - x) * channels) if step == 1 else (stop - x, channels)
             for s in range(steps):
-                target = ((s * current.shape[1] + y - y0) * width + x) * channels
+                target = ((s * current.shape[1] + output - low) * width + x) * channels
                 inputs = (words, (t0 + s) * planes * size, planes, size, starts, rows, taps, step * per)
                 outputs = (weights, scale, scaled, channels, current, target, not first, count)
                 at = 0
