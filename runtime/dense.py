@@ -8,11 +8,12 @@ import numpy as np
 
 from snncc.graph import Array
 from snncc.runtime import buffers
+from snncc.runtime.gather import Phases
 from snncc.runtime.kernels import dense as kernels
 from snncc.runtime.layout import LANES, aligned, padded, spatial, times
 from snncc.runtime.plan import Link, whole
 from snncc.synapses.routing import apply_all, split
-from snncc.synapses.taps import AxisTaps, taps
+from snncc.synapses.taps import taps
 
 SMALL = 1 << 15  # int16 holds what is less
 
@@ -113,18 +114,16 @@ def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) ->
         rows = rows.reshape(*multiplicity.shape, -1, 2, padded(cout)).swapaxes(-1, -2).astype(np.int16)
     rows = np.moveaxis(rows.reshape(*rows.shape[:3], -1, LANES * (2 if paired else 1)), 3, 0)
     phases = []
-    for classes, outputs in _alike(x).items():
-        source = np.full((len(classes), len(outputs)), -1, np.int64)
-        for j, o in enumerate(outputs):
-            for k in range(x.start[o], x.start[o + 1]):
-                source[classes.index(int(x.tap[k])), j] = x.source[k]
-        part = list(classes)
-        weights = aligned(rows[:, :, part].shape, rows.dtype)
-        weights[:] = rows[:, :, part]
-        phases.append(Phase(np.array(outputs, np.int64), source, weights.ravel()))
+    found = Phases(x)
+    for k, part in enumerate(found.taps):
+        outputs = np.flatnonzero(np.array(found.phase) == k)
+        source = np.array([found.sources[o] for o in outputs], np.int64).T
+        weights = aligned(rows[:, :, list(part)].shape, rows.dtype)
+        weights[:] = rows[:, :, list(part)]
+        phases.append(Phase(outputs, np.ascontiguousarray(source), weights.ravel()))
     size = spatial(link.inner)[2]
-    found = [_shifts(phase.source, size) for phase in phases]
-    shifts = tuple(shift for shift in found if shift is not None)
+    shifted = [_shifts(phase.source, size) for phase in phases]
+    shifts = tuple(shift for shift in shifted if shift is not None)
     pad, columns = 0, size
     if len(shifts) == len(phases):
         pad = max(0, -min(int(shift.min(initial=0)) for shift in shifts))
@@ -133,24 +132,6 @@ def make_panels(link: Link, dtype: np.dtype[np.generic] | type, reach: float) ->
     else:
         shifts = ()
     return Panels(link, tuple(phases), paired, shifts, pad, columns, len(multiplicity))
-
-
-def _alike(axis: AxisTaps) -> dict[tuple[int, ...], list[int]]:
-    """Classes -> outputs that meet these, or fewer of them in the same order (at a border)."""
-    met = [tuple(axis.tap[a:b].tolist()) for a, b in zip(axis.start[:-1], axis.start[1:], strict=True)]
-    found: dict[tuple[int, ...], list[int]] = {}
-    host: dict[tuple[int, ...], tuple[int, ...]] = {}
-    for classes in sorted(set(met), key=lambda c: (-len(c), c)):
-        host[classes] = next((h for h in found if _within(classes, h)), classes)
-        found.setdefault(host[classes], [])
-    for output, classes in enumerate(met):
-        found[host[classes]].append(output)
-    return found
-
-
-def _within(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-    rest = iter(whole)
-    return all(c in rest for c in part)
 
 
 def _shifts(source: Array, size: int) -> Array | None:

@@ -113,7 +113,7 @@ def gathers(axes: Axes, weight: Array, size: Shape3, signs: int, scale: Array, f
     """
     axes, weight = _merged(axes, weight)
     blocked = _blocked(axes[0], 1), _blocked(axes[1], form.block[0]), _blocked(axes[2], form.block[1])
-    z, y = _Phases(blocked[0]), _Phases(blocked[1])
+    z, y = Phases(blocked[0]), Phases(blocked[1])
     order, visit, place, x = _runs(blocked[2], size[2])
     slots = [(a, b, sign) for sign in range(signs) for a, b in product(range(z.most), range(y.most))]
     spread = _Spread(weight, z, y, [x.classes[k] for k in order], form)
@@ -162,11 +162,11 @@ def _ints(values: list[int]) -> Array:
     return np.array(values, np.int64)
 
 
-class _Phases:
+class Phases:
     """Outputs of an axis by the classes through which they meet their inputs.
 
-    classes: of each phase, slot by slot; phase: of each output; sources: of each output, slot by slot, or NONE: outputs
-    at a border are in the phase of those that meet more.
+    taps, classes: of each phase, slot by slot; phase: of each output; sources: of each output, slot by slot, or NONE:
+    outputs at a border are in the phase of those that meet more.
     """
 
     def __init__(self, axis: AxisTaps):
@@ -179,7 +179,7 @@ class _Phases:
                 slots = (len(found), list(range(len(taps))))
                 found.append(taps)
             where[taps] = slots
-        self.classes = [[axis.classes[k] for k in taps] for taps in found]
+        self.taps, self.classes = found, [[axis.classes[k] for k in taps] for taps in found]
         self.most = max(map(len, found))
         self.phase = [where[taps][0] for taps in met]
         self.sources = []
@@ -281,7 +281,7 @@ def _stretches(axis: AxisTaps, place: Array) -> tuple[Array, Array, Array, Array
 class _Spread:
     """Weights of blocks: [x classes, padded Cin, chunks, lanes] for one slot."""
 
-    def __init__(self, weight: Array, z: _Phases, y: _Phases, x_classes: Iterable[tuple[int, ...]], form: Form):
+    def __init__(self, weight: Array, z: Phases, y: Phases, x_classes: Iterable[tuple[int, ...]], form: Form):
         cin, cout = weight.shape[3:]
         pad = [(0, 0), (0, 1), (0, 1), (0, padded(cin) - cin), (0, padded(cout) - cout)]
         self.weight = np.pad(weight, pad)  # class NONE: zeros
@@ -298,7 +298,7 @@ class _Spread:
 
 
 def _part(
-    slots: list[tuple[int, int, int]], z: _Phases, y: _Phases, x: AxisTaps, visit: Array, place: Array, size: Shape3,
+    slots: list[tuple[int, int, int]], z: Phases, y: Phases, x: AxisTaps, visit: Array, place: Array, size: Shape3,
     spread: _Spread, scale: Array, met: tuple[Array, Array, Array], opens: bool, closes: bool,
 ) -> Gather:  # fmt: skip
     form = spread.form

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 
-from snncc.runtime.kernels.vectors import MASKS, Vector, align, intrinsic, pointer
+from snncc.runtime.kernels.vectors import MASKS, Vector, align, call, intrinsic, pointer, shuffled, side_by_side
 
 
 @intrinsic(prefer_literal=True)
@@ -19,7 +19,7 @@ def part(typing: Any, vector: Any, start: Any, lanes: Any) -> Any:
     kind, first = Vector(vector.dtype, lanes.literal_value), start.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _shuffled(builder, args[0], args[0], range(first, first + kind.lanes))
+        return shuffled(builder, args[0], args[0], range(first, first + kind.lanes))
 
     return kind(vector, start, lanes), generate
 
@@ -28,12 +28,7 @@ def part(typing: Any, vector: Any, start: Any, lanes: Any) -> Any:
 def joined(typing: Any, a: Any, b: Any) -> Any:
     """The lanes of a, then those of b (as many)."""
     kind = Vector(a.dtype, 2 * a.lanes)
-    return kind(a, a), lambda context, builder, signature, v: _shuffled(builder, v[0], v[1], range(kind.lanes))
-
-
-def _shuffled(builder: Any, a: Any, b: Any, order: Any) -> Any:
-    lanes = list(order)
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+    return kind(a, a), lambda context, builder, signature, v: shuffled(builder, v[0], v[1], range(kind.lanes))
 
 
 # -- raw memory: addresses, which the caller has proved to lie inside an array -----------------------------------------
@@ -72,10 +67,8 @@ def set_bits(typing: Any, mask: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         flags = ir.VectorType(ir.IntType(1), bits)
         name = f"llvm.experimental.vector.compress.v{bits}i{element.width}"
-        declare: Any = cgutils.get_or_insert_function
-        compress = declare(builder.module, ir.FunctionType(narrow, [narrow, flags, narrow]), name)
-        numbers = ir.Constant(narrow, list(range(bits)))
-        found = builder.call(compress, [numbers, builder.bitcast(args[0], flags), ir.Constant(narrow, None)])
+        numbers, none = ir.Constant(narrow, list(range(bits))), ir.Constant(narrow, None)
+        found = call(builder, name, narrow, numbers, builder.bitcast(args[0], flags), none)
         return found if bits == 16 else builder.zext(found, kind.llvm)
 
     return kind(mask), generate
@@ -89,7 +82,7 @@ def store_pieces(typing: Any, array: Any, index: Any, vector: Any, pieces: Any, 
         lanes = vector.lanes // pieces.literal_value
         kind = Vector(vector.dtype, lanes)
         for k in range(pieces.literal_value):
-            piece = _shuffled(builder, args[2], args[2], range(k * lanes, (k + 1) * lanes))
+            piece = shuffled(builder, args[2], args[2], range(k * lanes, (k + 1) * lanes))
             at = builder.add(args[1], builder.mul(args[4], ir.Constant(args[4].type, k)))
             builder.store(piece, pointer(context, builder, array, args[0], at, kind.llvm), align=align(array))
         return context.get_dummy_value()
@@ -109,9 +102,6 @@ def load_pieces(typing: Any, array: Any, index: Any, like: Any, pieces: Any, str
             at = builder.add(args[1], builder.mul(args[4], ir.Constant(args[4].type, k)))
             where = pointer(context, builder, array, args[0], at, kind.llvm)
             found.append(builder.load(where, align=align(array)))
-        while len(found) > 1:  # a power of two
-            width = 2 * found[0].type.count
-            found = [_shuffled(builder, a, b, range(width)) for a, b in zip(found[::2], found[1::2], strict=True)]
-        return found[0]
+        return side_by_side(builder, found)
 
     return like(array, types.intp, like, pieces, types.intp), generate

@@ -8,6 +8,7 @@ Every function takes flat element indices into C-contiguous arrays and checks no
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -58,6 +59,33 @@ def align(kind: Any) -> int:
     return int(kind.dtype.bitwidth) // 8
 
 
+def shuffled(builder: Any, a: Any, b: Any, order: Iterable[int]) -> Any:
+    """The lanes `order` of a and, behind them, b."""
+    places = list(order)
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places))
+
+
+def side_by_side(builder: Any, parts: list[Any]) -> Any:
+    """One vector of as many as a power of two."""
+    while len(parts) > 1:
+        order = range(2 * parts[0].type.count)
+        parts = [shuffled(builder, a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def filled(builder: Any, scalar: Any, kind: Any) -> Any:
+    """An LLVM vector with the scalar in every lane."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return shuffled(builder, first, undefined, [0] * kind.count)
+
+
+def call(builder: Any, name: str, result: Any, *args: Any) -> Any:
+    """LLVM's own function."""
+    kind = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(builder.module.declare_intrinsic(name, (), kind), args)
+
+
 @intrinsic(prefer_literal=True)
 def zeros(typing: Any, like: Any, lanes: Any) -> Any:
     """A vector of zeros of the array's element type."""
@@ -97,20 +125,20 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic
-def add(typing: Any, a: Any, b: Any) -> Any:
-    """Integers wrap."""
-    return a(a, a), lambda context, builder, signature, v: (builder.fadd if a.is_float else builder.add)(*v)
+def _operation(floats: str, integers: str) -> Any:
+    """By LLVM's names of the instruction. Integers wrap."""
+
+    @intrinsic
+    def operation(typing: Any, a: Any, b: Any) -> Any:
+        name = floats if a.is_float else integers
+        return a(a, a), lambda context, builder, signature, v: getattr(builder, name)(*v)
+
+    return operation
 
 
-@intrinsic
-def subtract(typing: Any, a: Any, b: Any) -> Any:
-    return a(a, a), lambda context, builder, signature, v: (builder.fsub if a.is_float else builder.sub)(*v)
-
-
-@intrinsic
-def multiply(typing: Any, a: Any, b: Any) -> Any:
-    return a(a, a), lambda context, builder, signature, v: (builder.fmul if a.is_float else builder.mul)(*v)
+add, subtract, multiply = _operation("fadd", "add"), _operation("fsub", "sub"), _operation("fmul", "mul")
+divide = _operation("fdiv", "sdiv")  # integers toward zero; slow but by powers of 2 known when compiled
+shift_left, shift_right = _operation("", "shl"), _operation("", "ashr")  # of integers, by 0 to 31; rounded down
 
 
 @intrinsic
@@ -166,14 +194,7 @@ def choose(typing: Any, condition: Any, a: Any, b: Any) -> Any:
 def splat(typing: Any, scalar: Any, like: Any) -> Any:
     """The scalar in every lane of a vector like `like`."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(like.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), like.lanes), [0] * like.lanes)
-        )
-
-    return like(like.dtype, like), generate
+    return like(like.dtype, like), lambda context, builder, signature, v: filled(builder, v[0], like.llvm)
 
 
 @intrinsic
@@ -182,14 +203,9 @@ def ones_in(typing: Any, mask: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         count = builder.ctpop(args[0])
-        return _as_int64(builder, count)
+        return count if mask.bitwidth == 64 else builder.zext(count, ir.IntType(64))
 
     return types.int64(mask), generate
-
-
-def _as_int64(builder: Any, value: Any) -> Any:
-    """An unsigned LLVM integer as 64 bits."""
-    return value if value.type.width == 64 else builder.zext(value, ir.IntType(64))
 
 
 @intrinsic
@@ -205,18 +221,9 @@ def put(typing: Any, words: Any, index: Any, mask: Any) -> Any:
 
 
 @intrinsic
-def divide(typing: Any, a: Any, b: Any) -> Any:
-    """Integers toward zero; vectors only by powers of 2 that are known when compiled, else one lane after the other."""
-    return a(a, a), lambda context, builder, signature, v: (builder.fdiv if a.is_float else builder.sdiv)(*v)
-
-
-@intrinsic
 def floor(typing: Any, a: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        name = f"llvm.floor.v{a.lanes}f{a.dtype.bitwidth}"
-        return builder.call(builder.module.declare_intrinsic(name, (), ir.FunctionType(a.llvm, [a.llvm])), args)
-
-    return a(a), generate
+    name = f"llvm.floor.v{a.lanes}f{a.dtype.bitwidth}"
+    return a(a), lambda context, builder, signature, v: call(builder, name, a.llvm, *v)
 
 
 @intrinsic
@@ -247,18 +254,6 @@ def share(typing: Any, a: Any, b: Any) -> Any:
         return builder.bitcast(found, ir.IntType(a.lanes))
 
     return MASKS[a.lanes](a, a), generate
-
-
-@intrinsic
-def shift_left(typing: Any, a: Any, b: Any) -> Any:
-    """a_i * 2^b_i in integers, b_i from 0 to 31; bits that leave the lane are lost."""
-    return a(a, a), lambda context, builder, signature, args: builder.shl(*args)
-
-
-@intrinsic
-def shift_right(typing: Any, a: Any, b: Any) -> Any:
-    """a_i / 2^b_i in integers, rounded down, b_i from 0 to 31."""
-    return a(a, a), lambda context, builder, signature, args: builder.ashr(*args)
 
 
 def _write(sign: Any, function: Any) -> None:
