@@ -9,6 +9,7 @@ belongs to a specialisation. Ctrl-C stops it; the last line says how to go on.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -185,6 +186,7 @@ def prepare(guard: bool) -> None:
     faulthandler.enable()
     if guard:
         guard_pages.install()
+        atexit.register(os._exit, 0)  # what lives to the end would be freed by a handler that is gone
 
 
 def outcomes(seed: int, indices: range, data: range, workers: int, guard: bool = False) -> Iterator[Outcome]:
