@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from snncc.encoders import Constant
-from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Readout
 from snncc.runtime import buffers
 from snncc.runtime.dense import dense_projection, make_panels
 from snncc.runtime.fast import FastEngine
-from snncc.runtime.plan import padded
+from snncc.runtime.layout import by_plane, padded
+from snncc.runtime.projections import project
 from snncc.synapses import Diagonal, Synapse
 from snncc.synapses.routing import Take
 from tests.test_fast_engine import CASES, Step, T, check, integers, neuron, same, through
@@ -25,7 +25,8 @@ PLACES: dict[str, tuple[tuple[int, ...], Step]] = {
     "reflected": ((3, 5, 6), ((REFLECT,), same(integers(np.random.default_rng(3), 5, 3, 3, 3)))),
 }
 OVERFLOWS = ("int32", 40_000)
-LISTED = [name for name in PLACES if FastEngine(through(*PLACES[name])).stages[2].links[0].kernel == "gather"]
+LINKS = {name: FastEngine(through(*PLACES[name])).stages[2].links[0] for name in PLACES}
+LISTED = [name for name, link in LINKS.items() if link.kernel == "gather" and link.groups == 1]
 
 
 def shifted(synapse: Synapse, channels: int) -> Synapse:
@@ -80,23 +81,17 @@ def test_spikes_densely(name: str, signed: str, numbers: str) -> None:
     planes = buffers.relayout(train, link.relayout, link.pre_shape)[0]
     panels = make_panels(link, stage.dtype, 1)
     depth, height, width = link.out
-    scale = level_scale(link, 1)
-    for lines in (1, 3):
-        for z in range(depth):
-            for y0 in range(0, height, lines):
-                corner = (2, z, y0, min(y0 + lines, height))
-                found: list[tuple[Array, Array]] = []
-                for k in range(2):
-                    current = np.full((3, corner[3] - y0, width, padded(link.channels)), 7, stage.dtype)
-                    counts = np.zeros((3, T), np.uint64)
-                    for first in (True, False):
-                        if k:
-                            dense_projection(panels, planes, scale, *corner, current, first, counts, engine._scratch)
-                        else:
-                            engine._project(link, planes, scale, *corner, current, first, counts)
-                    found.append((current, counts))
-                np.testing.assert_array_equal(found[1][0], found[0][0])
-                np.testing.assert_array_equal(found[1][1], found[0][1])
+    scratch, events = buffers.Scratch(), np.zeros(T, np.uint64)
+    for lines in (stage.block[0], 3 * stage.block[0]):
+        for low in range(0, depth * height, lines):
+            high = min(low + lines, depth * height)
+            listed, dense = (np.full((high - low, width, padded(link.channels)), 7, stage.dtype) for _ in range(2))
+            for first in (True, False):
+                project(link, 1, planes, 2, 3, low, high, listed.reshape(-1), first, scratch, None, events)
+                for z, y0, y1 in by_plane(low, high, height):
+                    part = dense[z * height + y0 - low : z * height + y1 - low]
+                    dense_projection(panels, 1, 1, planes, 2, 3, z, y0, y1, part, first, scratch)
+            np.testing.assert_array_equal(dense, listed)
 
 
 def _float(network: Network) -> Readout:
