@@ -189,6 +189,10 @@ class Phases:
                 line[slot] = int(source)
             self.sources.append(line)
 
+    def table(self) -> Array:
+        """The sources [outputs, most slots]."""
+        return np.array([[*line, *(NONE,) * (self.most - len(line))] for line in self.sources], np.int64)
+
 
 def _embedded(few: tuple[int, ...], many: tuple[int, ...]) -> list[int] | None:
     """Where `few` stand in `many`, in this order; None if they do not."""
@@ -302,17 +306,21 @@ def _part(
     spread: _Spread, scale: Array, met: tuple[Array, Array, Array], opens: bool, closes: bool,
 ) -> Gather:  # fmt: skip
     form = spread.form
-    lines, start, phases = [], [0], []
-    present: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
-    for phase_z, source_z in zip(z.phase, z.sources, strict=True):
-        for phase_y, source_y in zip(y.phase, y.sources, strict=True):
-            key = phase_z, phase_y
-            used = present.setdefault(key, [s for s in slots if s[0] < len(source_z) and s[1] < len(source_y)])
-            for a, b, sign in used:
-                there = source_z[a] != NONE and source_y[b] != NONE
-                lines.append((sign * size[0] + source_z[a]) * size[1] + source_y[b] if there else NONE)
-            start.append(len(lines))
-            phases.append(list(present).index(key))
+    present = {
+        key: [s for s in slots if s[0] < len(z.classes[key[0]]) and s[1] < len(y.classes[key[1]])]
+        for key in product(range(len(z.classes)), range(len(y.classes)))
+    }
+    phases = np.add.outer(np.array(z.phase) * len(y.classes), y.phase).ravel()
+    start = np.cumsum([0, *np.array([len(used) for used in present.values()])[phases]])
+    lines = np.empty(start[-1], np.int64)
+    from_z, from_y = z.table(), y.table()
+    for k, used in enumerate(present.values()):
+        here = np.flatnonzero(phases == k)
+        a, b, sign = np.array(used, np.int64).reshape(-1, 3).T
+        in_z, in_y = from_z[here // len(from_y)][:, a], from_y[here % len(from_y)][:, b]
+        there = (in_z != NONE) & (in_y != NONE)
+        at = start[here][:, None] + np.arange(len(used))
+        lines[at] = np.where(there, (sign * size[0] + in_z) * size[1] + in_y, NONE)
     fields = {tuple(x.tap[a:b]) for a, b in zip(x.start[:-1], x.start[1:], strict=True)}
     chunks, rows, largest = spread.chunks, [], 0.0
     for key, used in present.items():
@@ -333,7 +341,7 @@ def _part(
     by_lane = np.tile(scale.reshape(chunks, -1), (1, prod(form.block)))
     assert len(x.classes) == len(spread.x) and int(place.max()) * int(units.max(initial=0)) < 2**31
     return Gather(
-        form, _ints(start), _ints(lines), _ints(phases), ends[:-1] * row, units, len(x.classes), chunks, visit, place,
+        form, start, lines, phases, ends[:-1] * row, units, len(x.classes), chunks, visit, place,
         _stretches(x, place), weights, np.ascontiguousarray(by_lane.ravel()), int(largest), met, spread.cin // 8,
         opens, closes,
     )  # fmt: skip
