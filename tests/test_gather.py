@@ -157,7 +157,7 @@ def test_phases(step: Step) -> None:
     """Outputs between inputs meet two of them, in two ways that take turns."""
     link = link_of(SHAPE, step)
     (gather,) = formed(link, Form((1, 1), 16)).gathers
-    assert gather.most_slots == 2 and gather.phase.tolist() == [0, 1] * 6
+    assert gather.most_slots == 2 and gather.phase.tolist() in ([0, 1] * 6, [1, 0] * 6)
     assert gather.unit.tolist() == [2 * padded(5) * gather.row_bytes] * 2
     check(formed(link, gather.form))
     check(link)
