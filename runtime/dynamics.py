@@ -98,6 +98,18 @@ class Tile:
         self.v = dynamics.held("v", (n, channels), stage.dtype, 0 if self.waits else self.v0)
         self.rule, self.state = dynamics.rule(self.v)
 
+    def fits(self, n: int, steps: int) -> bool:
+        """May a kernel let n positions respond until this step?"""
+        _, known, _, positions, words = self.dynamics.words.shape
+        channels, times = self.v.shape[1], self.dynamics.stage.block[1]
+        constant = channels * (n if self.stride else times)
+        parameters = self.dynamics.stage.parameters
+        per_channel = [parameters[name] for name in ("theta", "dip") if name in parameters]
+        return (
+            len(self.v) == n and self.start + n <= positions and steps <= known and 16 * words == channels
+            and self.constant.size >= constant and all(p.size == channels * times for p in per_channel)
+        )  # fmt: skip
+
     def neurons(self) -> tuple[Any, ...]:
         """The arguments of a kernel that lets them respond (kernels/conv.py)."""
         return self.constant, self.stride, self.state, self.dynamics.words, self.start

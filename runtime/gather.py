@@ -17,6 +17,7 @@ from math import prod
 
 import numpy as np
 
+from snncc.errors import PlanError
 from snncc.graph import Array
 from snncc.runtime.layout import Axes, Shape3, aligned, padded
 from snncc.synapses.taps import AxisTaps
@@ -339,7 +340,9 @@ def _part(
     ends = np.cumsum([1] + [len(r) for r in rows])
     units = np.array([len(used) * spread.cin * row for used in present.values()], np.int64)
     by_lane = np.tile(scale.reshape(chunks, -1), (1, prod(form.block)))
-    assert len(x.classes) == len(spread.x) and int(place.max()) * int(units.max(initial=0)) < 2**31
+    assert len(x.classes) == len(spread.x)
+    if (int(place.max(initial=0)) + 1) * int(units.max(initial=0)) > 2**31:  # offsets in lists are int32
+        raise PlanError("lines too long for the fast engine's lists of events", remedy="use the reference engine")
     return Gather(
         form, start, lines, phases, ends[:-1] * row, units, len(x.classes), chunks, visit, place,
         _stretches(x, place), weights, np.ascontiguousarray(by_lane.ravel()), int(largest), met, spread.cin // 8,

@@ -35,7 +35,8 @@ def project(
     alone = first and tile is not None and all(g.opens and g.closes for g in link.gathers)  # nothing is stored
     assert current.flags.c_contiguous and current.ndim == 1 and (alone or current.size == prod(shape))
     assert current.dtype == link.scale.dtype and 0 <= t0 < t1 <= planes.shape[0]
-    assert 0 <= low < high <= link.out[0] * link.out[1]
+    assert 0 <= low < high <= link.out[0] * link.out[1] and len(events) >= t1
+    assert tile is None or tile.fits(shape[1] * shape[2], t1)
     scaled = link.scaled or level > 0
     if link.kernel == "gather":
         rows = 0
@@ -102,15 +103,20 @@ def _prove_gather(gather: Gather, link: Link) -> None:
     by, bx = gather.form.block
     start, first, stop, shift = gather.runs
     assert by * (len(gather.phase) // link.out[0]) == link.out[1] and bx * (len(start) - 1) == link.out[2]
-    assert len(gather.slot_start) == len(gather.phase) + 1 and gather.slot_start[-1] == len(gather.slot_line)
+    slots, phases = np.diff(gather.slot_start), len(gather.unit)
+    assert len(slots) == len(gather.phase) and gather.slot_start[0] == 0 and np.all(slots >= 0)
+    assert gather.slot_start[-1] == len(gather.slot_line)
+    assert np.all(gather.phase >= 0) and np.all(gather.phase < phases)
     assert np.all(gather.slot_line >= NONE) and np.all(gather.slot_line < link.signs * depth * height)
     assert np.array_equal(np.sort(gather.visit), np.arange(width)) and np.all(np.diff(gather.place) >= 0)
-    assert start[-1] == len(first) and np.all((first >= 0) & (first < stop) & (stop <= width))
+    assert start[0] == 0 and start[-1] == len(first) and np.all(np.diff(start) >= 0)
+    assert np.all((first >= 0) & (first < stop) & (stop <= width))
     low, high = gather.place[first] + shift, gather.place[stop - 1] + shift  # classes
     assert np.all(low >= 0) and np.all(high < gather.x_classes)
     slot_bytes = 8 * gather.bytes * gather.row_bytes
     assert gather.first_byte + gather.bytes <= padded(link.inner[0]) // 8
-    assert np.array_equal(np.diff(gather.slot_start) * slot_bytes, gather.unit[gather.phase])
+    assert np.array_equal(slots * slot_bytes, gather.unit[gather.phase]) and slot_bytes * 8 < 2**31
+    assert (gather.place[-1] + 1) * gather.unit.max() <= 2**31  # offsets in lists are int32
     ends = gather.weight_at + gather.chunks * gather.x_classes * gather.unit
     assert np.all(ends <= gather.weights.nbytes) and np.all(gather.weight_at > 0)
     lanes = gather.form.lanes
