@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.networks import Array
 from benchmarks.peers.worker import Job, System, serve
-from snncc.api import Model, load
+from snncc.model import Model, load
 
 
 def prepare(job: Job, variant: str) -> System:
