@@ -110,8 +110,16 @@ class FastEngine:
         return self._neurons(stage, trains, {}, timesteps, tally), tally.counts
 
     def _each(self, task: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """`map` to a list, on this engine's threads."""
-        return list(self._pool.map(task, items) if self.threads > 1 else map(task, items))
+        """What `task` makes of the items, in any order, on this engine's threads: each takes the next one that is left
+        (a future for each item would cost as much as a small tile)."""
+        left = iter(list(items))
+
+        def work() -> list[Any]:
+            return [task(item) for item in left]
+
+        if self.threads == 1:
+            return work()
+        return [found for future in [self._pool.submit(work) for _ in range(self.threads)] for found in future.result()]
 
     def _inputs(self, stage: Stage, trains: dict[str, Array], tally: Tally) -> list[Input]:
         """One for each level of a link's spikes, counted; gathers last, so that neurons can respond to what they
