@@ -10,7 +10,7 @@ from snncc.graph import Array
 from snncc.runtime import buffers
 from snncc.runtime.dynamics import Tile
 from snncc.runtime.gather import NONE, Gather
-from snncc.runtime.kernels.conv import gatherer
+from snncc.runtime.kernels.conv import gatherer, listed_as
 from snncc.runtime.kernels.depthwise import depthwise
 from snncc.runtime.layout import padded, spatial, times
 from snncc.runtime.plan import Link
@@ -67,7 +67,7 @@ def _gather(
     ptr = scratch.array("ptr", (group * (size + 1),), np.int32)
     silence = scratch.array("silence", (size * planes.shape[3],), np.uint8)
     assert 0 <= low <= high < len(gather.slot_start) and not silence.any()
-    kernel = gatherer(form.lanes, *form.block, form.packed, scaled, channels, tile.rule if tile else None)
+    kernel = gatherer(form.lanes, *form.block, form.packed, scaled, listed_as(channels), tile.rule if tile else None)
     neurons = tile.neurons() if tile else (gather.scale, 0, (), _NO_TRAIN, 0)
     return int(
         kernel(

@@ -37,9 +37,9 @@ _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder=
 PLACES = np.argsort(1 - _BITS, axis=1, kind="stable").astype(np.int32).ravel()  # [256 * 8] the set bits of a byte first
 
 
-def slots_together(channels: int) -> int:
-    """How many slots the lister takes at once."""
-    return 4 if channels == 16 else 2 if channels == 32 else 1
+def listed_as(channels: int) -> int:
+    """The least number of channels, padded, that the same kernel lists."""
+    return channels if channels in (16, 32) else 64 if channels % 64 == 0 else 48
 
 
 def _mask(channels: int) -> Any:
@@ -66,8 +66,7 @@ def _mask(channels: int) -> Any:
 def _lister(channels: int) -> Any:
     """Lists events from words of 64 channels: of one slot, of two that have 32, or of four that have 16; or, where
     slots are no such words, of 16 channels."""
-    word = 64 if channels in (16, 32) or channels % 64 == 0 else 16
-    together = slots_together(channels)
+    word, together = {16: (64, 4), 32: (64, 2), 64: (64, 1), 48: (16, 1)}[channels]
     taken = word // 8 if together == 1 else 8 // together
     half, compress = min(word, 32), COMPRESS
     second = word - half
@@ -154,7 +153,7 @@ def _total(lanes: int, packed: bool) -> Any:
 
 @cache
 def gatherer(lanes: int, by: int, bx: int, packed: bool, scaled: bool, channels_in: int, rule: Any = None) -> Any:
-    """The kernel for a Form and pre populations of so many channels, padded.
+    """The kernel for a Form and pre populations that are `listed_as` so many channels.
 
     With the `rule` of a kind of neuron (kernels/neurons.py) the currents go to the neurons without being stored.
     """
