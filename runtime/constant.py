@@ -70,19 +70,18 @@ class ConstantCurrent:
         bias = self.bias[: len(self.bias) // stage.block[1]]
         current = self.scratch.array("constant", (high - low, width, len(bias)), stage.dtype)
         current[:] = 0 if stage.constant else bias
+        planes = list(by_plane(low, high, height))
         for k, link in enumerate(stage.constant):
             offset = bias if k == len(stage.constant) - 1 else np.zeros_like(bias)
             finish = (*(link.tables[key] for key in ("scale", "half", "down")), offset)
             if link.groups == 1:
                 panels, values = self.panels[link.name], self.read[link.name]
-                for z, y0, y1 in by_plane(low, high, height):
-                    part = current[z * height + y0 - low : z * height + y1 - low]
-                    analog_current(panels, values, z, y0, y1, finish, part, self.scratch)
+                for here, z, y0, y1 in planes:
+                    analog_current(panels, values, z, y0, y1, finish, current[here], self.scratch)
             else:
                 _grouped(link, self.read[link.name], low, finish, current)
             in_z, in_y, in_x = (axis.start for axis in link.axes)
-            spans = by_plane(low, high, height)
-            met = sum((in_z[z + 1] - in_z[z]) * (in_y[y1] - in_y[y0]) for z, y0, y1 in spans) * in_x[-1]
+            met = sum((in_z[z + 1] - in_z[z]) * (in_y[y1] - in_y[y0]) for _, z, y0, y1 in planes) * in_x[-1]
             macs[link.name] = int(met) * link.inner[0] * (link.channels // link.groups)
         if "bias_map" in stage.parameters:  # [C, *spatial]
             rows, start = current.reshape(-1, len(bias)), low * width

@@ -222,10 +222,9 @@ class FastEngine:
         current[:] = same[:channels] if constant.shared else same.reshape(current.shape)
         current *= stage.dtype(total_count(base, timesteps))
         for link, level, planes in inputs:
-            panels = self._panels[link.name]
-            for z, y0, y1 in by_plane(low, high, height):
-                part = current[z * height + y0 - low : z * height + y1 - low]
-                dense_projection(panels, level, base, planes, 0, timesteps, z, y0, y1, part, False, self._scratch)
+            where = (self._panels[link.name], level, base, planes, 0, timesteps)
+            for here, z, y0, y1 in by_plane(low, high, height):
+                dense_projection(*where, z, y0, y1, current[here], False, self._scratch)
         return current.reshape(-1, channels)
 
     def _crowded(self, link: Link, tally: Tally) -> bool:
@@ -254,9 +253,8 @@ class FastEngine:
                 if link.name in dense:
                     where = (self._panels[link.name], level, 1, planes)
                     for t, now in zip(range(t0, t1), current.reshape(-1, high - low, width, channels), strict=True):
-                        for z, y0, y1 in by_plane(low, high, height):
-                            part = now[z * height + y0 - low : z * height + y1 - low]
-                            dense_projection(*where, t, t + 1, z, y0, y1, part, k == 0, self._scratch)
+                        for here, z, y0, y1 in by_plane(low, high, height):
+                            dense_projection(*where, t, t + 1, z, y0, y1, now[here], k == 0, self._scratch)
                     continue
                 respond = tile if fused and k == len(inputs) - 1 else None
                 to = (current, k == 0, self._scratch, respond, done.events)
@@ -279,9 +277,9 @@ class FastEngine:
     def _gate(self, stage: Stage, trains: dict[str, Array], timesteps: int, tally: Tally) -> Array:
         """Runs one max gate: its train."""
         population, kind = stage.population, stage.population.kind
-        self._inputs(stage, trains, tally)
         link = stage.links[0]
         planes = buffers.relayout(trains[link.pre], link.relayout, link.pre_shape)
+        self._count([(link, level, one) for level, one in enumerate(planes)], tally)
         _, in_y, in_x = spatial(link.inner)
         channels = padded(link.channels)
         assert planes.shape[3:] == (prod(link.inner[1:]), channels // 8) and link.inner[0] == link.channels

@@ -33,8 +33,7 @@ class Form:
         block: output lines and positions along x that share one list.
         lanes: sums kept in registers: those of all positions of a block for some post channels (a chunk of them; all,
             if a block has several positions along x).
-        parts: the taps along z and y are dealt out to so many gathers, so that the weights of each stay in the
-            first-level cache.
+        parts: the taps along z and y are dealt out to so many gathers, so that the sums of each fit int16.
         packed: weights are bytes, added as pairs.
     """
 

@@ -37,10 +37,12 @@ def spatial(shape: tuple[int, ...]) -> Shape3:
     return z, y, x
 
 
-def by_plane(low: int, high: int, height: int) -> Iterator[tuple[int, int, int]]:
-    """The lines low..high of planes of `height` lines, plane by plane: (z, first line in it, last + 1)."""
+def by_plane(low: int, high: int, height: int) -> Iterator[tuple[slice, int, int, int]]:
+    """The lines low..high of planes of `height` lines, plane by plane: where they are among them, and (z, first line in
+    it, last + 1)."""
     for z in range(low // height, -(-high // height)):
-        yield z, max(low - z * height, 0), min(high - z * height, height)
+        y0, y1 = max(low - z * height, 0), min(high - z * height, height)
+        yield slice(z * height + y0 - low, z * height + y1 - low), z, y0, y1
 
 
 def times(scale: Array, level: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.networks import in_units_of
-from benchmarks.peers.torch_net import build, system
+from benchmarks.peers.torch_net import build, mean_of_steps, system
 from benchmarks.peers.worker import Job, System, serve
 
 
@@ -22,10 +22,7 @@ def prepare(job: Job, variant: str) -> System:
     def run() -> Any:
         for layer in module.neurons.values():
             layer.reset_mem()
-        total = module(image)
-        for _ in range(job.timesteps - 1):
-            total = total + module(image)
-        return total / job.timesteps
+        return mean_of_steps(module, image, job.timesteps)
 
     return system(job, module, run)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.networks import in_units_of, weights
-from benchmarks.peers.torch_net import build, system
+from benchmarks.peers.torch_net import build, mean_of_steps, system
 from benchmarks.peers.worker import Job, System, serve
 
 
@@ -23,10 +23,7 @@ def step(job: Job) -> System:
 
     def run() -> Any:
         functional.reset_net(module)
-        total = module(image)
-        for _ in range(job.timesteps - 1):
-            total = total + module(image)
-        return total / job.timesteps
+        return mean_of_steps(module, image, job.timesteps)
 
     found = (m for m in module.modules() if isinstance(m, neuron.IFNode))
     return system(job, module, run, {layer.name: node for layer, node in zip(job.net.spiking, found, strict=True)})

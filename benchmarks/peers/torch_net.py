@@ -69,6 +69,14 @@ def build(
     return Net().eval()
 
 
+def mean_of_steps(module: Module, image: Any, timesteps: int) -> Any:
+    """The mean output of neurons that keep their state from call to call."""
+    total = module(image)
+    for _ in range(timesteps - 1):
+        total = total + module(image)
+    return total / timesteps
+
+
 def channels_last(what: Any, rank: int) -> Any:
     """A module or a tensor [1, channels, *size]."""
     import torch

@@ -82,9 +82,9 @@ def _lister(channels: int) -> Any:
         """Lists the events of one output line.
 
         sources int64 [slots, rounded up to those taken together]: addresses of input lines, `used` of `stride` bytes
-        a position;
-        unit: bytes of a place; row: log2 of the bytes of a row. ids int32 gets the offsets, from `at`; ptr[first + k]
-        is the start of the k-th visited position. Up to 64 entries behind the end are overwritten. Returns the end.
+        a position; unit: bytes of a place; row: log2 of the bytes of a row. ids int32 gets the offsets, from `at`;
+        ptr[first + k] is the start of the k-th visited position. Up to 64 entries behind the end are overwritten.
+        Returns the end.
         """
         bits = np.int32(row)
         for k in range(len(visit)):
@@ -161,7 +161,7 @@ def gatherer(lanes: int, by: int, bx: int, packed: bool, scaled: bool, channels_
     fused, two_lines = rule is not None, by == 2
     piece, width_of_chunk = lanes // by, lanes // (by * bx)
     second = lanes - piece
-    respond = rule if fused else _row(lanes, packed)  # never called
+    respond = rule if fused else row_at  # never called
 
     def gather(
         planes: Array, t0: int, first_byte: int, used: int, first_channel: int, low_block: int, high_block: int,
