@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from snncc.runtime.kernels import KeyedFiles, conv
+from snncc.runtime.kernels import KeyedFiles, conv, once
 from snncc.runtime.kernels.integrate_fire import integrate_fire, leaky
 from snncc.runtime.kernels.multi_threshold import cascade, multi_threshold
 from snncc.runtime.kernels.neurons import driver
@@ -50,6 +52,21 @@ def test_kernels_of_different_widths_have_different_names() -> None:
     parts = [make(lanes, packed) for make in (conv._row, conv._total) for lanes in (32, 64) for packed in (False, True)]
     kernels = [*gathers, *listers, *parts]
     assert len({kernel.py_func.__qualname__ for kernel in kernels}) == len(kernels)
+
+
+def test_threads_that_ask_at_the_same_time_get_one_kernel() -> None:
+    made = []
+
+    @once
+    def kernel(width: int) -> object:
+        time.sleep(0.05)
+        made.append(width)
+        return object()
+
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(kernel, [1, 1, 1, 1, 2, 2, 2, 2]))
+    assert sorted(made) == [1, 2]
+    assert len({id(found) for found in given}) == 2
 
 
 @pytest.mark.slow

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import cache, wraps
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numba
@@ -54,6 +56,22 @@ def compiled(function: Callable[..., Any]) -> Any:
     with contextlib.suppress(RuntimeError):  # no folder to write to: compile anew in every process
         kernel._cache = _Cache(function)
     return kernel
+
+
+_making = RLock()
+
+
+def once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """What `make` gives, made once for each of its arguments: threads that ask at the same time get the same kernel
+    (from `cache` alone they would get two, and compile both)."""
+    made = cache(make)
+
+    @wraps(make)
+    def given(*arguments: Any) -> Any:
+        with _making:
+            return made(*arguments)
+
+    return given
 
 
 def inlined(function: Callable[..., Any]) -> Any:

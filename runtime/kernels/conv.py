@@ -11,14 +11,13 @@ plus a constant, and the whole stretch of inputs is one range of the list.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numba.core import registry
 
 from snncc.graph import Array
-from snncc.runtime.kernels import compiled, inlined
+from snncc.runtime.kernels import compiled, inlined, once
 from snncc.runtime.kernels.memory import (
     joined,
     load_at,
@@ -62,7 +61,7 @@ def _mask(channels: int) -> Any:
     return inlined({64: one, 32: two, 16: four}[channels])
 
 
-@cache
+@once
 def _lister(channels: int) -> Any:
     """Lists events from words of 64 channels: of one slot, of two that have 32, or of four that have 16; or, where
     slots are no such words, of 16 channels."""
@@ -151,7 +150,7 @@ def _total(lanes: int, packed: bool) -> Any:
     return inlined(total)
 
 
-@cache
+@once
 def gatherer(lanes: int, by: int, bx: int, packed: bool, scaled: bool, channels_in: int, rule: Any = None) -> Any:
     """The kernel for a Form and pre populations that are `listed_as` so many channels.
 

@@ -13,19 +13,18 @@ Events are counted, int64. So a rule can also stand in the kernel that makes the
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from snncc.graph import Array
-from snncc.runtime.kernels import compiled
+from snncc.runtime.kernels import compiled, once
 from snncc.runtime.kernels.vectors import load
 
 TOGETHER = 64  # positions
 
 
-@cache
+@once
 def driver(rule: Any) -> Any:
     """The kernel for all neurons of a tile that follow `rule`."""
 
