@@ -1,0 +1,144 @@
+"""The trainer's forward pass: the spikes, outputs and counts of the engines, before and after training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+
+from snncc.errors import DataError, OptionError, PassError
+from snncc.graph import Array, Graph
+from snncc.ingest import ingest
+from snncc.model import Model
+from snncc.network import Network
+from tests.onnx_models import model as onnx_model
+from tests.random_teachers import teachers
+from tests.test_agreement import NEURONS, compiled, sample
+
+torch = pytest.importorskip("torch")
+from snncc.trainer import SpikingModule  # noqa: E402
+
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+KINDS = st.one_of(
+    st.sampled_from([{"neuron": kind} for kind in NEURONS]), st.sampled_from([{"code": f"radix:{k}"} for k in (1, 3)])
+)
+
+
+def batch_of(graph: Graph, seed: int, size: int = 2) -> list[dict[str, Array]]:
+    rng = np.random.default_rng(seed)
+    return [sample(graph, rng) for _ in range(size)]
+
+
+def agree(module: Any, network: Network, samples: list[dict[str, Array]], steps: int, seed: int = 0) -> None:
+    """Spikes, outputs, events and SynOps of a batch, and of its samples on the reference engine: ==."""
+    model = Model(network, engine="reference")
+    inputs = {name: torch.as_tensor(np.concatenate([s[name] for s in samples])) for name in samples[0]}
+    with torch.no_grad():
+        trace = module.trace(inputs, steps, seed=seed)
+    events, synops = trace.events(), trace.synops()
+    for k, feeds in enumerate(samples):
+        result = model.run(feeds, steps, seed=seed, record=True)
+        for name, spikes in result.spikes.items():
+            found = trace.trains[name].spikes[:, k].numpy()
+            assert np.array_equal(found, spikes), name
+            assert int(events[name][k].sum()) == int(result.counts.counts.events[name].sum()), name  # type: ignore[union-attr]
+        for name, value in result.outputs.items():
+            assert np.array_equal(trace.outputs[name][k : k + 1].numpy(), value), name
+        assert int(synops[k]) == result.counts.totals["synops"]
+
+
+def step(module: Any, samples: list[dict[str, Array]], steps: int, rate: float = 0.02) -> None:
+    """One step of gradient descent on whatever lowers the readouts and the SynOps."""
+    optimiser = torch.optim.Adam(module.parameters(), lr=rate)
+    inputs = {name: torch.as_tensor(np.concatenate([s[name] for s in samples])) for name in samples[0]}
+    trace = module.trace(inputs, steps, outputs=False)
+    loss = sum(v.square().mean() for v in trace.readouts.values()) + 1e-6 * trace.synops().mean()
+    loss.backward()
+    optimiser.step()
+
+
+@QUICK
+@given(teachers(), KINDS, st.integers(0, 99), st.integers(1, 5))
+def test_spikes_of_torch_are_those_of_the_engines(model: Any, kind: dict[str, str], seed: int, steps: int) -> None:
+    graph = ingest(model)
+    try:
+        network = compiled(graph, **kind)
+    except (PassError, OptionError):
+        reject()
+    samples = batch_of(graph, seed)
+    module = SpikingModule(network)
+    agree(module, network, samples, steps)
+    step(module, samples, steps)
+    agree(module, module.saved(), samples, steps)
+
+
+UNET = """agraph (float[1,1,8,8] x, float[4,1,3,3] wa, float[4] ba, float[6,4,3,3] wb, float[6] bb,
+  float[6,4,2,2] wu, float[4,8,3,3] wc, float[2,4,1,1] wd) => (float y) {
+  ca = Conv <pads=[1,1,1,1]> (x, wa, ba)
+  a = Relu (ca)
+  p = MaxPool <kernel_shape=[2,2], strides=[2,2]> (a)
+  cb = Conv <pads=[1,1,1,1]> (p, wb, bb)
+  b = Relu (cb)
+  tu = ConvTranspose <strides=[2,2]> (b, wu)
+  u = Relu (tu)
+  k = Concat <axis=1> (u, a)
+  cc = Conv <pads=[1,1,1,1]> (k, wc)
+  c = Relu (cc)
+  d = Conv (c, wd)
+  y = Sigmoid (d)
+}"""
+
+
+def unet_like() -> Graph:
+    return ingest(onnx_model(UNET))
+
+
+def test_inputs_of_another_shape_are_refused() -> None:
+    graph = unet_like()
+    module = SpikingModule(compiled(graph, neuron="signed"))
+    with pytest.raises(DataError, match="is wanted"):
+        module(torch.zeros(2, 9, 3, 3))
+
+
+@pytest.mark.parametrize("surrogate", ["triangle", "triangle:0.3", "sigmoid", "atan", "superspike", "stdb"])
+def test_every_surrogate_moves_every_group(surrogate: str) -> None:
+    graph = unet_like()
+    module = SpikingModule(compiled(graph, neuron="leaky:0.9"), surrogate=surrogate)
+    step(module, batch_of(graph, 0), 4)
+    for name, group in module.groups().items():
+        assert group, name
+        assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in group), name
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    graph = unet_like()
+    module = SpikingModule(compiled(graph, neuron="signed"))
+    samples = batch_of(graph, 1)
+    step(module, samples, 4)
+    network = module.save(tmp_path / "tuned.snn.onnx", epochs=1)
+    again = SpikingModule.from_file(tmp_path / "tuned.snn.onnx")
+    agree(again, network, samples, 4)
+    assert again.network.meta["training"][-1]["epochs"] == 1
+
+
+def test_flow_gives_the_same_numbers() -> None:
+    """Of spikes; and its gradient is that of its definition: 1 / theta where the summed current is above zero."""
+    graph = unet_like()
+    network = compiled(graph, neuron="if")
+    samples = batch_of(graph, 2)
+    inputs = torch.as_tensor(np.concatenate([next(iter(s.values())) for s in samples]))
+    plain, flow = SpikingModule(network), SpikingModule(network, flow=True)
+    a, b = plain.trace(inputs, 4), flow.trace(inputs, 4)
+    for name, train in a.trains.items():
+        assert torch.equal(train.numbers, b.trains[name].numbers), name
+    for name, value in a.readouts.items():
+        assert torch.equal(value, b.readouts[name])
+
+
+def test_flow_refuses_what_waits() -> None:
+    with pytest.raises(OptionError, match="waits"):
+        SpikingModule(compiled(unet_like(), neuron="settled"), flow=True)

@@ -1,0 +1,201 @@
+"""The neurons of the IR on tensors, with surrogate gradients: the same numbers as snncc/neurons, batched.
+
+A current is [T, B, C, *spatial] or, where it is the same at every step, [1, B, C, *spatial]. All tensors hold whole
+numbers in an integer network; the module picks a type that holds them exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from snncc.neurons import IntegrateFire, MultiThreshold, Neuron, Settled, Signed
+from snncc.neurons.base import total_count
+from snncc.neurons.leaky import DIVISOR
+from snncc.trainer.surrogate import KINDS, Surrogate, spike, staircase
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How gradients pass a spike: the surrogate, and whether they pass the reset behind it, too."""
+
+    shape: Surrogate
+    through_reset: bool = True
+
+    @property
+    def by_time(self) -> bool:
+        """Is the surrogate a function of the time since the last spike?"""
+        return getattr(self.shape, "args", (self.shape,))[0] is KINDS["stdb"]
+
+    def reset(self, spikes: Tensor) -> Tensor:
+        return spikes if self.through_reset else spikes.detach()
+
+
+@dataclass(eq=False)
+class Train:
+    """What a population sent in T steps.
+
+    numbers: [B, C, *spatial], sum over t of base^(T - t) s_t; spikes: [T, B, C, *spatial]. One of them is given; a
+    kind that waits gives numbers, and its spikes follow.
+    """
+
+    timesteps: int
+    base: int
+    given_numbers: Tensor | None = None
+    given_spikes: Tensor | None = None
+
+    @cached_property
+    def numbers(self) -> Tensor:
+        if self.given_numbers is not None:
+            return self.given_numbers
+        assert self.given_spikes is not None
+        if self.base == 1:
+            return self.given_spikes.sum(0)
+        weights = [float(self.base ** (self.timesteps - t)) for t in range(1, self.timesteps + 1)]
+        parts = [w * s for w, s in zip(weights, self.given_spikes, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    @cached_property
+    def spikes(self) -> Tensor:
+        """Of numbers: a spike at steps 1..n, or the digits; the gradient is spread over the steps evenly."""
+        if self.given_spikes is not None:
+            return self.given_spikes
+        n = self.numbers
+        with torch.no_grad():
+            size, sign, steps = n.abs(), n.sign(), range(1, self.timesteps + 1)
+            if self.base == 1:
+                sent = torch.stack([sign * (size >= t) for t in steps])
+            else:
+                sent = torch.stack([sign * (torch.floor(size / 2.0 ** (self.timesteps - t)) % 2) for t in steps])
+        share = torch.full_like(n, 1.0 / total_count(self.base, self.timesteps))
+        return torch.stack([spike(n, s, share) for s in sent])
+
+
+def stepper(
+    kind: Neuron, start: Tensor, theta: Tensor, dip: Tensor | None, leak: Tensor | None, rule: Rule
+) -> Callable[[Tensor], Tensor]:
+    """A function from the current of one step, [B, C, *spatial], to its spikes, for neurons that do not wait.
+
+    start: v0 in the shape of a current; theta, dip: [C, 1, ...]; leak: the multiplier of a leaky neuron.
+    """
+    match kind:
+        case IntegrateFire():
+            return _integrate_fire(kind, start, theta, leak, rule)
+        case Signed() if dip is not None:
+            return _signed(kind, start, theta, dip, rule)
+        case MultiThreshold() if dip is not None:
+            return _multi_threshold(kind, start, theta, dip, rule)
+    raise TypeError(f"no torch form of the neuron {kind.op}")
+
+
+def _integrate_fire(
+    kind: IntegrateFire, v: Tensor, theta: Tensor, leak: Tensor | None, rule: Rule
+) -> Callable[[Tensor], Tensor]:
+    since = torch.full_like(v, 1e6)  # steps since the last spike
+
+    def step(current: Tensor) -> Tensor:
+        nonlocal v, since
+        u = v if leak is None else _leaked(v, leak, kind)
+        charged = v if kind.fire_first else u + current
+        with torch.no_grad():
+            fired = charged >= theta
+            slope = rule.shape(since if rule.by_time else (charged - theta) / theta)
+            since = torch.where(fired, 0.0, since + 1)
+        s = spike(charged / theta, fired, slope)
+        left, back = (u if kind.fire_first else charged), rule.reset(s)
+        left = left * (1 - back) if kind.to_zero else left - back * theta
+        v = left + current if kind.fire_first else left
+        return s
+
+    return step
+
+
+def _leaked(v: Tensor, leak: Tensor, kind: IntegrateFire) -> Tensor:
+    product = v * leak / DIVISOR
+    whole = kind.theta.dtype.kind == "i"  # then toward zero
+    return product + (torch.trunc(product) - product).detach() if whole else product
+
+
+def _signed(kind: Signed, v: Tensor, theta: Tensor, dip: Tensor, rule: Rule) -> Callable[[Tensor], Tensor]:
+    n, wide, zero = torch.zeros_like(v), theta + 2 * dip, torch.zeros_like(theta)
+
+    def step(current: Tensor) -> Tensor:
+        nonlocal v, n
+        charged = v + current
+        below, above = n < 0, n > 0
+        up_at, down_at = torch.where(below, theta + dip, theta), torch.where(above, zero, -dip)
+        allowed = above if kind.memory else torch.ones_like(above)
+        rise, fall = (charged - up_at) / theta, (down_at - charged) / theta
+        up = spike(rise, charged >= up_at, rule.shape(rise.detach()))
+        down = spike(fall, (charged < down_at) & allowed, rule.shape(fall.detach()) * allowed)
+        n = n + (up - down).detach()
+        v = charged - torch.where(below, wide, theta) * rule.reset(up)
+        v = v + torch.where(above, theta, wide) * rule.reset(down)
+        return up - down
+
+    return step
+
+
+def _multi_threshold(
+    kind: MultiThreshold, total: Tensor, theta: Tensor, dip: Tensor, rule: Rule
+) -> Callable[[Tensor], Tensor]:
+    n, low, high = torch.zeros_like(total), float(-kind.most if kind.negative else 0), float(kind.most)
+
+    def step(current: Tensor) -> Tensor:
+        nonlocal total, n
+        total = total + current
+        x, level = _levels(total, theta, dip)
+        wanted = (level.clamp(min=0) if kind.memory else level) - n.detach()
+        s = staircase(x - rule.reset(n), wanted.clamp(low, high), low, high, rule.shape)
+        n = n + s
+        return s
+
+    return step
+
+
+def settle(
+    kind: Settled, total: Tensor, steps: int, theta: Tensor, v0: Tensor, dip: Tensor, rule: Rule
+) -> Train:
+    """What settled and radix neurons send; total: [B, C, *spatial], sum over t of base^(T - t) I_t."""
+    x, level = _levels(total + v0, theta, dip)
+    most = float(total_count(kind.base, steps))
+    low = -most if kind.negative else 0.0
+    return Train(steps, kind.base, given_numbers=staircase(x, level.clamp(low, most), low, most, rule.shape))
+
+
+def _levels(total: Tensor, theta: Tensor, dip: Tensor) -> tuple[Tensor, Tensor]:
+    """(total in units of the level it lies on, its whole part): see snncc/neurons/levels.py.
+
+    The quotient of two whole numbers below 2^24 in float32 (2^53 in float64) never rounds up to a whole number.
+    """
+    x = torch.where(total < 0, (total + dip) / (theta + 2 * dip), total / theta)
+    return x, torch.floor(x.detach())
+
+
+class _Events(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, n: Tensor) -> Tensor:
+        ctx.save_for_backward(n)  # type: ignore[attr-defined]
+        size, bits = n.abs().to(torch.int64), torch.zeros_like(n)
+        while bool(size.any()):
+            bits += size & 1
+            size = size >> 1
+        return bits
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        (n,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        # a number n has about log2(1 + n) / 2 bits that are set; 0 is pushed down no further
+        return gradient * n.sign() * 0.72 / n.abs().clamp(min=1)
+
+
+def events(train: Train, levels: int) -> Tensor:
+    """[B, C, *spatial]: events of each neuron, exactly; their gradient is that of |s|, or of log2(1 + n) / 2."""
+    if train.base == 1 and levels == 1:
+        return train.numbers.abs() if train.given_numbers is not None else train.spikes.abs().sum(0)
+    counted: Callable[[Tensor], Tensor] = _Events.apply
+    return counted(train.numbers) if train.base == 2 else counted(train.spikes).sum(0)
