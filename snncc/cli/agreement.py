@@ -41,10 +41,11 @@ def agreement(
         for name in teacher.outputs:
             pairs[name].append((expected[name], found[name]))
         bars("agreement", index + 1, len(chosen))
-    return [{"output": name, **_compared(each, threshold)} for name, each in pairs.items()]
+    return [{"output": name, **compared(each, threshold)} for name, each in pairs.items()]
 
 
-def _compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict[str, Any]:
+def compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict[str, Any]:
+    """The same of one output, from (the teacher's, the network's) of each sample."""
     a = np.stack([expected for expected, _ in pairs])  # [samples, 1, C, ...]
     b = np.stack([found for _, found in pairs])
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
