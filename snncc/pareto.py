@@ -109,7 +109,7 @@ class Limits:
 
 def _up(value: float) -> str:
     """A limit that `value` keeps within, in few digits."""
-    return str(value) if isinstance(value, int) else f"{value * 1.001:.3g}"
+    return str(value) if isinstance(value, int) else f"{value * 1.005:.3g}"
 
 
 def front(points: Sequence[Point]) -> list[Point]:

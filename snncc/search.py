@@ -1,8 +1,8 @@
 """A search over codes, steps and thresholds for the network that keeps within given limits.
 
-The error of a network is that of its readouts against the teacher's values on some calibration samples:
-E = sqrt(mean over values of sum (y' - y)^2 / sum y^2). Passes up to `lower` run once and calibration data is looked at
-once; a candidate is a pipeline text, compiled from there and run.
+The error of a network is that of its outputs against the teacher's on some calibration samples, E = sqrt(mean over
+outputs of sum (y' - y)^2 / sum y^2); where all outputs are whole numbers, that of the readouts behind them. Passes up
+to `lower` run once and calibration data is looked at once; a candidate is a pipeline text, compiled from there and run.
 
 1. All codes with one threshold factor for all populations.
 2. Around the best of these, one population's factor at a time. As squared errors and SynOps of single changes nearly
@@ -39,10 +39,11 @@ from snncc.pipeline import Context, Feeds, pipeline_text, run_pipeline
 from snncc.runtime.calibration import Evaluator, Simulator
 
 DIGITS, STEPS = range(2, 7), (1, 2, 4, 8, 16, 32)  # of radix and rate codes
-FACTORS = (0.8, 1.0, 1.25, 1.6, 2.0)  # of all thresholds
+FACTORS = (0.8, 1.0, 1.4, 2.0, 2.8)  # of all thresholds
 MOVES = ((0.7, 0.84, 1.19, 1.41, 2.0), (0.84, 0.92, 1.09, 1.19))  # of one population's, round by round
 STARTS = 2  # codes whose thresholds are refined
 SHOTS, NEAR = 4, 0.985  # networks measured at most to come as near to the limit
+LEAST, VALUES = 4, 1 << 19  # samples that networks are measured on, if there are as many, and input values of others
 REACH = 20.0  # prices from 2^-20 to 2^20
 SLOPE = 2.5  # of log E over log S in a radix code, for comparing codes that are not equally far from the limit
 
@@ -81,10 +82,11 @@ def search(
     samples = sample_of(stream())
     if not samples:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
-    plans = [plan(teacher, **{**options, **kind}) for kind in _kinds(options, limits)]
-    progress = progress or (lambda label, done, total: None)
-    bench = _Bench(plans[0], samples, stream, progress)
-    facts = [snncc.__version__, dict(plans[0].meta["teacher"]), _digest(samples)]
+    samples = samples[: max(LEAST, VALUES // max(sum(x.size for x in samples[0].values()), 1))]
+    plans = [(plan(teacher, **{**options, **kind}), factors) for kind, factors in _kinds(options, limits)]
+    first, progress = plans[0][0], progress or (lambda label, done, total: None)
+    bench = _Bench(first, samples, stream, progress)
+    facts = [snncc.__version__, dict(first.meta["teacher"]), _digest(samples)]
     journal = _Journal(None if output is None else beside(Path(output), ".search.jsonl"), facts)
     found = _Search(plans, limits, bench, journal, progress)
     try:
@@ -99,29 +101,35 @@ def search(
     return scaled(chosen.todo, chosen.factors), Pareto(points, chosen.point, limits, len(samples))
 
 
-def _kinds(options: Mapping[str, Any], limits: Limits) -> list[dict[str, Any]]:
-    """Codes, neurons and steps to try."""
+def _kinds(options: Mapping[str, Any], limits: Limits) -> list[tuple[dict[str, Any], Sequence[float]]]:
+    """Options of the codes to try, with threshold factors."""
     if lost := [key for key in ("timesteps", "pipeline") if options.get(key) is not None]:
         raise OptionError(f"{lost[0]} with a search", remedy="a search chooses the steps and the pipeline")
     if options.get("encoder") == "spikes":
         raise OptionError("the steps of a spike train are given", remedy="search with another encoder")
     code, neuron, most = options.get("code"), options.get("neuron"), limits.timesteps or inf
-
-    def rate(kind: str, steps: Iterable[int]) -> list[dict[str, Any]]:
-        return [{"code": "rate", "neuron": kind, "timesteps": t} for t in steps if t <= most]
-
-    if neuron is not None and neuron != "radix":
-        kinds = rate(neuron, STEPS)
-    elif code not in (None, "rate"):
-        kinds = [{"code": code}]
-    else:
-        kinds = [{"code": f"radix:{k}"} for k in DIGITS if k <= most and options.get("encoder") in (None, "constant")]
-        kinds += rate("settled", (4, 8)) + rate("signed", (4, 8))
-        if limits.timesteps is not None:  # spikes of several bits: only where steps are dear
-            kinds += [one for n in (2, 3, 4) for one in rate(f"multi-threshold:{n}:signed", (1, 2))]
-    if not kinds:
+    tries: list[dict[str, Any]]
+    shown: list[dict[str, Any]] = []
+    if options.get("encoder") not in (None, "constant"):
+        code = "rate"
+    if code == "rate" or neuron not in (None, "radix"):
+        tries = _rate(neuron or "signed", STEPS)
+    elif code is not None:
+        tries = [{"code": code}]
+    else:  # a rate code needs more SynOps for the same values: a few points show it
+        tries = [{"code": f"radix:{k}", "timesteps": k} for k in DIGITS]
+        shown = [] if neuron else _rate("settled", (4, 8)) + _rate("signed", (4, 8))
+        if limits.timesteps is not None:  # spikes of several bits: where steps are dear
+            tries += [one for n in (2, 3, 4) for one in _rate(f"multi-threshold:{n}:signed", (1, 2))]
+    found = [(kind, factors) for kinds, factors in ((tries, FACTORS), (shown, (1.0,))) for kind in kinds]
+    found = [(kind, factors) for kind, factors in found if kind.get("timesteps", 1) <= most]
+    if not found:
         raise OptionError(f"--max-timesteps {most:g} leaves no code", remedy="allow more steps")
-    return [{"calibration": "mse", **kind} for kind in kinds]
+    return [({"calibration": "mse", **kind}, factors) for kind, factors in found]
+
+
+def _rate(neuron: str, steps: Iterable[int]) -> list[dict[str, Any]]:
+    return [{"code": "rate", "neuron": neuron, "timesteps": t} for t in steps]
 
 
 def _digest(samples: Sequence[Feeds]) -> str:
@@ -171,14 +179,13 @@ class _Bench:
         assert isinstance(lowered, Network)
         self.lowered, self._samples, self._threads = lowered, samples, usable_cores()
         self._labels = Preprocess.of(todo.meta["preprocess"]).threshold
-        ends = lowered.epilogue.inputs if lowered.epilogue else lowered.outputs
-        readouts = [p for p in lowered.readouts if p.value in ends or p.value in lowered.outputs]
-        self._values = [p.value for p in readouts]
-        self._expected = [
-            {p.value: x for p, x in self._context.each_value(feeds, readouts)}
-            | {f"output {name}": x for name, x in evaluator(todo.graph, todo.analog(feeds), todo.graph.outputs).items()}
-            for feeds in samples
-        ]
+        seen = [todo.analog(feeds) for feeds in samples]
+        self._expected = [dict(evaluator(todo.graph, feeds, todo.graph.outputs)) for feeds in seen]
+        self._values = [v for v, x in self._expected[0].items() if np.issubdtype(x.dtype, np.floating)]
+        if not self._values:  # labels: look behind them
+            self._values = [p.value for p in lowered.readouts]
+            for want, feeds in zip(self._expected, samples, strict=True):
+                want |= {p.value: x[None] for p, x in self._context.each_value(feeds, lowered.readouts)}
 
     def compiled(self, todo: Plan) -> Network:
         steps = todo.meta["timesteps"]
@@ -197,10 +204,10 @@ class _Bench:
         pairs = list(zip(self._expected, [run.outputs for run in runs], strict=True))
         errors = []
         for value in self._values:
-            wrong = sum(_square(found[value][0] - want[value]) for want, found in pairs)
+            wrong = sum(_square(found[value] - want[value]) for want, found in pairs)
             errors.append(wrong / max(sum(_square(want[value]) for want, _ in pairs), 1e-30))
         same = [
-            compared([(want[f"output {name}"], found[name]) for want, found in pairs], self._labels)["label_agreement"]
+            compared([(want[name], found[name]) for want, found in pairs], self._labels)["label_agreement"]
             for name in network.outputs
         ]
         totals = [run.counts.totals for run in runs]
@@ -221,7 +228,7 @@ def _square(x: Array) -> float:
 
 @dataclass
 class _Search:
-    plans: Sequence[Plan]
+    plans: Sequence[tuple[Plan, Sequence[float]]]  # with the threshold factors to try
     limits: Limits
     bench: _Bench
     journal: _Journal
@@ -231,7 +238,7 @@ class _Search:
 
     def run(self) -> None:
         names = [p.name for p in self.bench.lowered.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
-        tries = [(todo, factor) for todo in self.plans for factor in FACTORS]
+        tries = [(todo, factor) for todo, factors in self.plans for factor in factors]
         for done, (todo, factor) in enumerate(tries, 1):
             self.measure(todo, dict.fromkeys(names, factor))
             self.progress("search: codes", done, len(tries))
