@@ -122,10 +122,7 @@ def _kinds(options: Mapping[str, Any], limits: Limits) -> list[tuple[dict[str, A
         if limits.timesteps is not None:  # spikes of several bits: where steps are dear
             tries += [one for n in (2, 3, 4) for one in _rate(f"multi-threshold:{n}:signed", (1, 2))]
     found = [(kind, factors) for kinds, factors in ((tries, FACTORS), (shown, (1.0,))) for kind in kinds]
-    found = [(kind, factors) for kind, factors in found if kind.get("timesteps", 1) <= most]
-    if not found:
-        raise OptionError(f"--max-timesteps {most:g} leaves no code", remedy="allow more steps")
-    return [({"calibration": "mse", **kind}, factors) for kind, factors in found]
+    return [(kind, factors) for kind, factors in found if kind.get("timesteps", 1) <= most]
 
 
 def _rate(neuron: str, steps: Iterable[int]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import snncc
 from snncc import search
 from snncc.api import plan
 from snncc.cli import main
+from snncc.cli.agreement import sample_of
 from snncc.errors import OptionError, PassError
 from snncc.ingest import ingest
 from snncc.pareto import Limits, Point, front
@@ -63,7 +64,7 @@ def measured(file: str) -> tuple[float, float]:
     network, graph = snncc.load(file, engine="reference"), ingest("t.onnx")
     synops = macs = 0
     want, found = [], []
-    for feeds in search.sample_of({"x": x[None]} for x in DATA):
+    for feeds in sample_of({"x": x[None]} for x in DATA):
         result = network.run(feeds)
         synops += result.counts.totals["synops"]
         macs += result.counts.totals["teacher_macs"]
