@@ -40,7 +40,7 @@ from snncc.runtime.calibration import Evaluator, Simulator
 
 DIGITS, STEPS = range(2, 7), (1, 2, 4, 8, 16, 32)  # of radix and rate codes
 FACTORS = (0.8, 1.0, 1.4, 2.0, 2.8)  # of all thresholds
-MOVES = ((0.7, 0.84, 1.19, 1.41, 2.0), (0.84, 0.92, 1.09, 1.19))  # of one population's, round by round
+MOVES = ((0.71, 1.41, 2.0), (0.84, 1.19))  # of one population's, round by round
 STARTS = 2  # codes whose thresholds are refined
 SHOTS, NEAR = 4, 0.985  # networks measured at most to come as near to the limit
 LEAST, VALUES = 4, 1 << 19  # samples that networks are measured on, if there are as many, and input values of others
@@ -280,7 +280,7 @@ class _Search:
             best = min((c for c in (one, best) if c is not None), key=lambda c: self._rank(c.point))
             if one is None or NEAR <= (reached := self._share(one.point)) <= 1:
                 break
-            aim /= reached
+            aim /= reached if reached < 1 else reached + 1 - NEAR
         return best
 
     def _picked(self, changes: Mapping[str, Sequence[Change]], base: Point, aim: float) -> Factors:
