@@ -44,7 +44,7 @@ FACTORS = (0.8, 1.0, 1.4, 2.0, 2.8)  # of all thresholds
 MOVES = ((0.71, 1.41, 2.0), (0.84, 1.19))  # of one population's, round by round
 STARTS = 2  # codes whose thresholds are refined
 SHOTS, NEAR = 4, 0.985  # networks measured at most to come as near to the limit
-LEAST, VALUES = 4, 1 << 19  # samples that networks are measured on, if there are as many, and input values of others
+LEAST, MOST, VALUES = 4, 32, 1 << 19  # samples that networks are measured on; beyond LEAST, input values of all
 REACH = 20.0  # prices from 2^-20 to 2^20
 SLOPE = 2.5  # of log E over log S in a radix code, for comparing codes that are not equally far from the limit
 TINY = 1e-30  # for zero, where it would be divided by
@@ -81,7 +81,7 @@ def search(
     """
     if stream is None:
         raise OptionError("a search needs calibration data", remedy="`snncc compile` with --calibrate PATH")
-    samples = sample_of(stream())
+    samples = sample_of(stream(), MOST)
     if not samples:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
     samples = samples[: max(LEAST, VALUES // max(sum(x.size for x in samples[0].values()), 1))]
