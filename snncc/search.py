@@ -81,14 +81,14 @@ def search(
     """
     if stream is None:
         raise OptionError("a search needs calibration data", remedy="`snncc compile` with --calibrate PATH")
-    samples = sample_of(stream(), MOST)
-    if not samples:
+    drawn = sample_of(stream(), MOST)
+    if not drawn:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
-    samples = samples[: max(LEAST, VALUES // max(sum(x.size for x in samples[0].values()), 1))]
+    samples = drawn[: max(LEAST, VALUES // max(sum(x.size for x in drawn[0].values()), 1))]
     plans = [(plan(teacher, **{**options, **kind}), factors) for kind, factors in _kinds(options, limits)]
     first, progress = plans[0][0], progress or (lambda label, done, total: None)
     bench = _Bench(first, samples, stream, progress)
-    facts = [snncc.__version__, dict(first.meta["teacher"]), _digest(samples)]
+    facts = [snncc.__version__, dict(first.meta["teacher"]), _digest(drawn)]
     journal = _Journal(None if output is None else beside(Path(output), ".search.jsonl"), facts)
     found = _Search(plans, limits, bench, journal, progress)
     try:
@@ -121,10 +121,13 @@ def _kinds(options: Mapping[str, Any], limits: Limits) -> list[tuple[dict[str, A
     else:  # a rate code needs more SynOps for the same values: a few points show it
         tries = [{"code": f"radix:{k}", "timesteps": k} for k in DIGITS]
         shown = [] if neuron else _rate("settled", (4, 8)) + _rate("signed", (4, 8))
-        if limits.timesteps is not None:  # spikes of several bits: where steps are dear
+        if limits.timesteps is not None and neuron is None:  # spikes of several bits: where steps are dear
             tries += [one for n in (2, 3, 4) for one in _rate(f"multi-threshold:{n}:signed", (1, 2))]
-    found = [(kind, factors) for kinds, factors in ((tries, FACTORS), (shown, (1.0,))) for kind in kinds]
-    return [(kind, factors) for kind, factors in found if kind.get("timesteps", 1) <= most]
+    every: list[tuple[dict[str, Any], Sequence[float]]]
+    every = [*((kind, FACTORS) for kind in tries), *((kind, (1.0,)) for kind in shown)]
+    if not (found := [(kind, factors) for kind, factors in every if kind.get("timesteps", 1) <= most]):
+        raise OptionError(f"--max-timesteps {most:g} leaves no code", remedy="allow more steps, or another neuron")
+    return found
 
 
 def _rate(neuron: str, steps: Iterable[int]) -> list[dict[str, Any]]:
@@ -216,7 +219,7 @@ class _Bench:
             timesteps=todo.meta["timesteps"],
             synops=sum(t["synops"] for t in totals) / max(sum(t["teacher_macs"] for t in totals), 1),
             events=sum(t["events"] for t in totals) / max(neurons, 1),
-            error=float(np.mean(errors)) ** 0.5,
+            error=float(np.nan_to_num(np.mean(errors), nan=inf, posinf=inf)) ** 0.5,
             labels=min((share for share in same if share is not None), default=None),
         )
 

@@ -176,6 +176,18 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return runs
 
 
+def test_labels_are_measured_by_what_is_behind_them(here: Path) -> None:
+    text = TEACHER.replace("(float y)", "(int64[1,8,8] y)").replace("float[1,4,1,1] wh", "float[3,4,1,1] wh")
+    onnx.save(model(text.replace("Sigmoid (h)", "ArgMax <axis=1, keepdims=0> (h)")), "l.onnx")
+    snncc.compile("l.onnx", "m.snn.onnx", calibrate="data.npy", max_timesteps=2, neuron="multi-threshold:3")
+    chosen, network = report()["chosen"], snncc.load("m.snn.onnx")
+    same = [
+        float((network.run(feeds).outputs["y"] == run_graph(ingest("l.onnx"), feeds, ["y"])["y"]).mean())
+        for feeds in ({"x": x[None]} for x in DATA)
+    ]
+    assert 0 < chosen["error"] < 1 and chosen["labels"] == pytest.approx(np.mean(same))
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -186,6 +198,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ({"budget_synops": 1.0, "timesteps": 3}, "timesteps"),
         ({"budget_synops": 1.0, "encoder": "spikes"}, "spike train"),
         ({"max_timesteps": 1, "code": "radix:3"}, "within --max-timesteps 1"),
+        ({"max_timesteps": 1, "neuron": "radix"}, "leaves no code"),
     ],
 )  # fmt: skip
 def test_what_means_nothing(here: Path, options: dict[str, Any], what: str) -> None:
