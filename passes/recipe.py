@@ -101,7 +101,7 @@ def code_of(code: str | None, neuron: str | None, encoder: str, timesteps: int |
     if timesteps is None:
         timesteps = digits or RATE_STEPS
     if digits and timesteps != digits:
-        remedy = "its number of digits is its T: leave -T out, or --code for a rate code"
+        remedy = "its number of digits is its T: leave -T out; for a rate code leave --code out"
         raise OptionError(f"T = {timesteps} with the code {code}", remedy=remedy)
     return code, timesteps
 

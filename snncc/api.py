@@ -25,7 +25,7 @@ from snncc.model import check_steps, make_engine
 from snncc.network import Network
 from snncc.onnx_file import write
 from snncc.passes import BUILTIN
-from snncc.passes.recipe import DEFAULT_CODE, RATE_STEPS, code_of, default_pipeline, digits_of, speaks_radix
+from snncc.passes.recipe import RATE_STEPS, code_of, default_pipeline, speaks_radix
 from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, run_pipeline
 from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
@@ -101,8 +101,9 @@ def plan(
             what = ", ".join(lost).replace("_", "-")
             raise OptionError(f"{what}: a pipeline of your own replaces it", remedy="say it in the pipeline")
         steps = known.parse(pipeline)
-        if timesteps is None:
-            timesteps = digits_of(DEFAULT_CODE) if speaks_radix(steps) else RATE_STEPS
+        if timesteps is None and speaks_radix(steps):
+            raise OptionError("a pipeline of radix neurons without its digits", remedy="give their number with -T")
+        timesteps = timesteps or RATE_STEPS
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
     for step in steps:

@@ -90,7 +90,7 @@ DEFAULT = "calibrate{method=mse,levels=7},neurons{kind=radix},quantize"
         (["--neuron", "multi-threshold:2", "-T", "2"],
          "calibrate{method=mse,levels=6},neurons{kind=multi-threshold:2},quantize", 2),
         (["--encoder", "poisson"], "calibrate{method=mse},neurons{encoder=poisson},quantize", 32),
-        (["--pipeline", f"lower,{DEFAULT}"], DEFAULT, 3),
+        (["--pipeline", f"lower,{DEFAULT}", "-T", "3"], DEFAULT, 3),
         (["--pipeline", "lower,calibrate,neurons,quantize"], "calibrate,neurons,quantize", 32),
     ],
 )
@@ -116,6 +116,7 @@ def test_the_recipe(options: list[str], pipeline: str, steps: int) -> None:
         (["-T", "4", "-p", "neurons{kind=radix}"], "a pass sets neurons of another code than rate"),
         (["-p", "calibrate{q=99}"], "q=99.0 with the method mse"),
         (["-T", "0"], "at least one time step"),
+        (["--pipeline", f"lower,{DEFAULT}"], "a pipeline of radix neurons without its digits"),
     ],
 )
 def test_options_that_do_not_go_together(options: list[str], message: str) -> None:
