@@ -86,9 +86,9 @@ def _show(found: Comparison) -> None:
     table("spikes against activations", ("population", "correlation", "bias", "error", "rate", "SynOps"), rows)
     own = found.attribution
     columns = ("cause", "share", "error with", "error without", f"{found.metric} without")
-    title = f"\n{found.samples} samples: error {own.error:.4f} (relative 2-norm of what the readouts say), {found.metric} "
-    title += f"{own.metric:.4f}, teacher {own.teacher:.4f}\n\nlayers exchanged one at a time"
-    table(title, ("layer", *columns), [
+    click.echo(f"\n{found.samples} samples: error {own.error:.4f} (relative 2-norm of what the readouts say), "
+               f"{found.metric} {own.metric:.4f}, teacher {own.teacher:.4f}")  # fmt: skip
+    table("\nlayers exchanged one at a time", ("layer", *columns), [
         (c.node or c.population, c.cause, f"{c.share:.1%}", c.error_with, c.error_without, c.metric_without)
         for c in own.causes[:MOST]
     ], left=2)  # fmt: skip

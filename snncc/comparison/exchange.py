@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from snncc.encoders import Constant, Encoder
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
-from snncc.neurons import Neuron, Readout, Settled
+from snncc.neurons import Leaky, Neuron, Readout, Settled
 from snncc.neurons.base import per_channel, total_count
 from snncc.neurons.levels import level
 from snncc.onnx_file.facts import DOMAIN
@@ -146,8 +146,11 @@ class Exchanger:
             return self._total(current)
         if change.form != "spikes" or population.name in self.numbers:
             return (self._number(population, change.form, self._total(current)) / self.most).astype(np.float32)[None]
-        wide = {name: array.astype(np.float64) for name, array in kind.parameters().items()}
-        kind = replace(kind, **wide)  # type: ignore[type-var]
+        if self.integer and isinstance(kind, Leaky):  # its leak rounds
+            current = np.rint(current).astype(np.int32)
+        else:
+            wide = {name: array.astype(np.float64) for name, array in kind.parameters().items()}
+            kind = replace(kind, **wide)  # type: ignore[type-var]
         state = kind.initial(population.shape)
         spikes = [kind.step(state, current[min(t, len(current) - 1)]) for t in range(self.timesteps)]
         return np.asarray(kind.emit(state, self.timesteps) if kind.waits else np.stack(spikes), np.float32)

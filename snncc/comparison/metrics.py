@@ -186,7 +186,7 @@ def _entries(path: Path) -> Array:
         if suffix_of(path) == ".csv":
             with path.open(newline="", encoding="utf-8") as file:
                 return np.array([int(row[-1]) for row in csv.reader(file) if row])
-        if suffix_of(path) not in ARRAYS:
+        if path.is_file() and suffix_of(path) not in ARRAYS:
             raise OptionError("neither a folder nor an array of labels", remedy="a folder, .npy, .npz or .csv")
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):

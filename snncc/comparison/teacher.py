@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 
 from snncc.comparison.exchange import theta_of
-from snncc.errors import DataError
+from snncc.errors import DataError, FormatError
 from snncc.graph import Array, Graph, Node
 from snncc.ingest import ingest
 from snncc.network import Network, Population, Projection
@@ -18,7 +19,7 @@ from snncc.passes import BUILTIN
 from snncc.passes.network.calibrate import routed_unit
 from snncc.pipeline import Context, Feeds, Pass, Step, build, parse_pipeline, run_pipeline
 from snncc.plugins import registry
-from snncc.provenance import teacher_of
+from snncc.provenance import sha256_of
 from snncc.runtime.calibration import Evaluator
 
 EXPLAINS = 0.5  # of the squared error of a projection's weights: what a wrong scale alone must explain
@@ -44,20 +45,23 @@ class Rewrite:
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """graph: as the passes before `lower` make it, without those that approximate. passes: all of them, and `lower`."""
+    """read: its graph. passes: those that the model was compiled with, up to `lower`. graph: as these make it, without
+    those that approximate."""
 
     graph: Graph
     read: Graph
-    passes: Sequence[Pass] = field(default_factory=tuple)
+    passes: Sequence[Pass]
 
     @classmethod
     def of(cls, source: str | os.PathLike[str] | onnx.ModelProto, network: Network) -> Teacher:
         """Raises DataError where `network` was compiled from another teacher."""
-        read = ingest(source, network.inputs)
         meta = network.meta
-        if teacher_of(source, read)["sha256"] != meta.get("teacher", {}).get("sha256"):
-            other = meta.get("teacher", {}).get("file") or "a teacher that was no file"
+        if not isinstance(source, onnx.ModelProto) and not Path(source).is_file():
+            raise FormatError("there is no such file", file=os.fspath(source), remedy="check its path")
+        if sha256_of(source) != meta.get("teacher", {}).get("sha256"):
+            other = meta.get("teacher", {}).get("file") or "no file"
             raise DataError(f"the model was compiled from another teacher ({other})", remedy="give that one")
+        read = ingest(source, network.inputs)
         known, passes = registry(BUILTIN), list[Pass]()
         for name, options in parse_pipeline(meta["pipeline"]):
             passes.append(build(known.get(name), options))
