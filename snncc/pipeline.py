@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from snncc.verify import verify_graph
 IR = Graph | Network
 Level = Literal["graph", "lower", "network"]
 Feeds = Mapping[str, Array]
+Show = Callable[[Array], None]
 GUARD = 1e-5  # of the largest output: what an exact rewrite may change by rounding
 Action = Literal["lowered", "folded", "analog", "refused", "skipped"]
 
@@ -86,10 +88,14 @@ class Context:
         """Population -> the teacher's value it stands for [C, *spatial], on one sample."""
         return {population.name: x for population, x in self.each_value(feeds, populations)}
 
-    def each_value(self, feeds: Feeds, populations: Sequence[Population]) -> Iterator[tuple[Population, Array]]:
-        """The same, one after the other."""
-        wanted = sorted({p.watched[0] for p in populations} - set(feeds))
+    def each_value(
+        self, feeds: Feeds, populations: Sequence[Population], others: Mapping[str, Show] = MappingProxyType({})
+    ) -> Iterator[tuple[Population, Array]]:
+        """The same, one after the other; others: further values of the teacher by name, and who is shown them."""
+        wanted = sorted({*(p.watched[0] for p in populations), *others} - set(feeds))
         for name, x in chain(self.analog(feeds).items(), self.activations(feeds, wanted) if wanted else ()):
+            if name in others:
+                others[name](x)
             yield from ((p, x[0][p.watched[1]].reshape(p.shape)) for p in populations if p.watched[0] == name)
 
     def potentials(self, network: Network, feeds: Feeds, timesteps: int, prefixes: bool = False) -> Mapping[str, Array]:
