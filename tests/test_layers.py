@@ -1,6 +1,6 @@
 """Who may import whom, and how long a file may be (docs/architecture.md).
 
-facade (snncc/: __init__.py, __main__.py, api.py, model.py, cli/) ->
+facade (snncc/: __init__.py, __main__.py, api.py, model.py, cli/, comparison/) ->
     passes, runtime, trainer -> core (the rest of snncc/).
 """
 
@@ -70,7 +70,7 @@ def owner(name: str) -> str:
 
 
 def layer(module: str) -> str:
-    if module in FACADE or (module + ".").startswith("snncc.cli."):
+    if module in FACADE or (module + ".").startswith(("snncc.cli.", "snncc.comparison.")):
         return "facade"
     part = module.split(".")[1]
     return part if part in ("passes", "runtime", "trainer") else "core"
