@@ -127,6 +127,9 @@ def compile(
     calibrate: PathLike | Array | Iterable[Any] | Stream | None = None,
     observers: Iterable[Observer] = (),
     progress: Callable[[str, int, int | None], None] | None = None,
+    budget_synops: float | None = None,
+    max_error: float | None = None,
+    max_timesteps: int | None = None,
     **options: Any,
 ) -> Network:
     """Compile a trained network to a spiking one.
@@ -138,6 +141,8 @@ def compile(
             arrays or of dicts by input name; or a function that gives a new iterator over such dicts at each call.
         observers: called after each pass.
         progress: called with (label, done, total) while data streams.
+        budget_synops, max_error, max_timesteps: SynOps per teacher MAC, relative error of the outputs (search.py) and
+            steps to keep within: codes and thresholds are searched, and the Pareto set written beside `output`.
         options: code="radix:3" | "radix:K" | "rate"; rate as soon as one of the next three is named:
             neuron="signed" | a text of choose.py, timesteps=32 (of a radix code always K),
             encoder="constant" | "poisson" | "spikes";
@@ -150,13 +155,22 @@ def compile(
 
     Raises:
         UnsupportedError: a node without exact spiking counterpart, before any data is read.
+        PassError: no network was found within the limits.
         SnnccError: anything else a user can act on.
     """
     todo = plan(teacher, **options)
     stream = calibration_stream(calibrate, todo)
+    limits, found = (budget_synops, max_error, max_timesteps), None
+    if any(limit is not None for limit in limits):
+        from snncc.pareto import Limits  # these two import this module
+        from snncc.search import search
+
+        todo, found = search(teacher, Limits(*limits), stream, progress, output, **options)
     network = execute(todo, stream, observers, progress)
     if output is not None:
         write(network, output)
+        if found is not None:
+            found.save(Path(output))
     return network
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -27,6 +27,7 @@ IR = Graph | Network
 Level = Literal["graph", "lower", "network"]
 Feeds = Mapping[str, Array]
 Show = Callable[[Array], None]
+Found = TypeVar("Found")
 GUARD = 1e-5  # of the largest output: what an exact rewrite may change by rounding
 Action = Literal["lowered", "folded", "analog", "refused", "skipped"]
 
@@ -54,6 +55,7 @@ class Context:
         analog: what the teacher sees of a sample: the mean over time of a spike train.
         timesteps: those the network is compiled for.
         progress: called with (label, done, total) while a pass streams over samples; total None: unknown.
+        memory: what passes found in the data, see `once`.
     """
 
     samples: Callable[[], Iterator[Feeds]] | None = None
@@ -65,6 +67,13 @@ class Context:
     graph: Graph | None = None
     notes: list[Note] = field(default_factory=list)
     each: Callable[[Graph, Feeds, Sequence[str]], Iterator[tuple[str, Array]]] | None = None
+    memory: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Found]) -> Found:
+        """What `make` gives, made at the first call with this key: a search calibrates a network many times over."""
+        if key not in self.memory:
+            self.memory[key] = make()
+        return cast(Found, self.memory[key])
 
     def note(self, node: str, action: Action, reason: str) -> None:
         self.notes.append(Note(node, action, reason))

@@ -62,42 +62,57 @@ class Calibrate:
             raise OptionError(f"calibrate: levels={self.levels}", remedy="1 or more; 0: the network's time steps")
 
     def run(self, network: Network, context: Context) -> Network:
-        neurons = [p for p in network.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
-        top, low, samples, macs = _extremes([*network.encoders, *neurons], context)
-        for encoder in network.encoders:
-            if not np.isfinite([top[encoder.name], low[encoder.name]]).all():
-                raise DataError("the teacher gives NaN or infinity on the calibration data", node=encoder.value)
-            if not (network.is_midway(encoder) or top[encoder.name].any() or low[encoder.name].any()):
-                raise DataError(
-                    "the calibration data is zero everywhere", node=f"input {encoder.value}",
-                    remedy="give data like those the network will see, preprocessed alike",
-                )
-        rows, limit = _rows(network, neurons, self.per, top)
-        unit, quantiles = limit, {}
-        if self.method != "max":
-            histogram = _histograms(neurons, rows, limit, samples, context, self.zeros or self.method == "mse")
-            unit = self._units(histogram, limit, context)
-            curves = np.stack([percentile(histogram, limit, q) for q in QUANTILES], 1)
-            quantiles = {n: [[float(f"{v:.5g}") for v in curves[r]] for r in dict.fromkeys(rows[n])] for n in rows}
-        fired = [top[p.name] > 0 for p in neurons]
-        facts = {
-            "samples": samples,
-            "teacher_macs_nonzero": round(macs / max(samples, 1)),
-            "channels": sum(len(f) for f in fired),
-            "silent": int(sum(len(f) - f.sum() for f in fired)),
-            "at": list(QUANTILES),
-            "quantiles": quantiles,
-            "ranges": {p.name: [float(low[p.name].min()), float(top[p.name].max())] for p in network.encoders},
-        }
-        return with_units(network, {n: unit[r] for n, r in rows.items()}).with_meta(calibration=facts)
-
-    def _units(self, histogram: Array, limit: Array, context: Context) -> Array:
-        """lambda of each row."""
+        counted = self.method != "max", self.zeros or self.method == "mse"
+        data = context.once((network, self.per, *counted), lambda: _observed(network, self.per, *counted, context))
+        unit = data.limit
         if self.method == "mse":
-            return least_squares(histogram, limit, self.levels or context.timesteps)
-        found = percentile(histogram, limit, self.q)
-        # what is zero at more than q percent of all positions still has to carry its maximum
-        return np.where(found > 0, found, limit)
+            unit = least_squares(data.histogram, unit, self.levels or context.timesteps)
+        elif self.method == "percentile":
+            found = percentile(data.histogram, unit, self.q)
+            # what is zero at more than q percent of all positions still has to carry its maximum
+            unit = np.where(found > 0, found, unit)
+        return with_units(network, {n: unit[r] for n, r in data.rows.items()}).with_meta(calibration=data.facts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Observed:
+    """What calibration data shows of a network. rows: see _rows; limit: [R], the largest value of each row; histogram:
+    see _histograms; facts: for the file."""
+
+    rows: dict[str, Array]
+    limit: Array
+    histogram: Array
+    facts: dict[str, Any]
+
+
+def _observed(network: Network, per: str, counted: bool, zeros: bool, context: Context) -> _Observed:
+    neurons = [p for p in network.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
+    top, low, samples, macs = _extremes([*network.encoders, *neurons], context)
+    for encoder in network.encoders:
+        if not np.isfinite([top[encoder.name], low[encoder.name]]).all():
+            raise DataError("the teacher gives NaN or infinity on the calibration data", node=encoder.value)
+        if not (network.is_midway(encoder) or top[encoder.name].any() or low[encoder.name].any()):
+            raise DataError(
+                "the calibration data is zero everywhere", node=f"input {encoder.value}",
+                remedy="give data like those the network will see, preprocessed alike",
+            )
+    rows, limit = _rows(network, neurons, per, top)
+    histogram, quantiles = np.zeros((0, BINS), np.int64), {}
+    if counted:
+        histogram = _histograms(neurons, rows, limit, samples, context, zeros)
+        curves = np.stack([percentile(histogram, limit, q) for q in QUANTILES], 1)
+        quantiles = {n: [[float(f"{v:.5g}") for v in curves[r]] for r in dict.fromkeys(rows[n])] for n in rows}
+    fired = [top[p.name] > 0 for p in neurons]
+    facts = {
+        "samples": samples,
+        "teacher_macs_nonzero": round(macs / max(samples, 1)),
+        "channels": sum(len(f) for f in fired),
+        "silent": int(sum(len(f) - f.sum() for f in fired)),
+        "at": list(QUANTILES),
+        "quantiles": quantiles,
+        "ranges": {p.name: [float(low[p.name].min()), float(top[p.name].max())] for p in network.encoders},
+    }
+    return _Observed(rows, limit, histogram, facts)
 
 
 def with_units(network: Network, units: dict[str, Array]) -> Network:

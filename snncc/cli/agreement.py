@@ -50,10 +50,11 @@ def agreement(
         "events_per_neuron": done["events"] / max(neurons, 1),
         "synops_per_teacher_mac": done["synops"] / done["teacher_macs"] if done["teacher_macs"] else None,
     }
-    return [{"output": name, **_compared(each, threshold)} for name, each in pairs.items()], measured
+    return [{"output": name, **compared(each, threshold)} for name, each in pairs.items()], measured
 
 
-def _compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict[str, Any]:
+def compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict[str, Any]:
+    """The same of one output, from (the teacher's, the network's) of each sample."""
     a = np.stack([expected for expected, _ in pairs])  # [samples, 1, C, ...]
     b = np.stack([found for _, found in pairs])
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()

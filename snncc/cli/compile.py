@@ -18,10 +18,12 @@ from snncc.graph import Graph
 from snncc.model import load
 from snncc.network_text import network_text
 from snncc.onnx_file import write
+from snncc.pareto import Limits
 from snncc.passes.network.choose import FORMS
 from snncc.passes.network.neurons import ENCODERS
 from snncc.passes.recipe import DEFAULT_CODE
 from snncc.pipeline import IR, Observer, Step, pass_text, pipeline_text
+from snncc.search import search
 from snncc.summary import summary
 from snncc.text import graph_text
 
@@ -41,6 +43,9 @@ ALL = "*"
 @click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel", "connection"]))
 @click.option("--code", metavar="radix:K|rate", help=f"Default: {DEFAULT_CODE}; rate with --neuron, -T or --encoder.")
 @click.option("--neuron", metavar="KIND", help=f"Of a rate code; default: signed. {FORMS}.")
+@click.option("--budget-synops", type=float, metavar="X", help="Search: least error at X SynOps per teacher MAC.")
+@click.option("--max-error", type=float, metavar="E", help="Search: relative error of the outputs, at most.")
+@click.option("--max-timesteps", type=int, metavar="N", help="Search: steps per sample, at most.")
 @click.option("--encoder", default="constant", show_default=True, type=click.Choice(ENCODERS))
 @click.option("--allow-analog", is_flag=True, help="Keep what cannot spike analog, between readout and encoder.")
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
@@ -59,6 +64,9 @@ def command(
     print_after: str | None,
     dump: Path | None,
     time_passes: bool,
+    budget_synops: float | None,
+    max_error: float | None,
+    max_timesteps: int | None,
     **options: Any,
 ) -> None:
     """Compile TEACHER (ONNX) to a spiking network, calibrated on PATHs.
@@ -75,6 +83,10 @@ def command(
     todo = plan(teacher, **options)
     prepare = Preprocess.of(todo.meta["preprocess"])
     stream = calibration_stream([*calibrate, *more], todo) if calibrate else None
+    limits, searched = Limits(budget_synops, max_error, max_timesteps), None
+    if limits:
+        with bars() as progress:
+            todo, searched = search(teacher, limits, stream, progress, output, **options)
     times: list[tuple[str, float]] = []
     observers: list[Observer] = [lambda step: times.append((pass_text(step.pass_), step.seconds))]
     if print_after is not None:
@@ -90,6 +102,8 @@ def command(
             found, measured = agreement(todo, load(network), stream, prepare.threshold, progress)
             network = network.with_meta(measured=measured)
         write(network, output)
+    if searched is not None:
+        searched.show()
     if time_passes:
         table("", ("pass", "seconds"), [(name, f"{seconds:.3f}") for name, seconds in times])
         click.echo()
@@ -106,7 +120,8 @@ def command(
     for name, _, reason in network.meta["report"]:
         if name.startswith(MEASURED):
             click.echo(f"approximated: {name}: {reason}")
-    click.echo(f"wrote {output}")
+    for file in (output, *(searched.save(output) if searched is not None else ())):
+        click.echo(f"wrote {file}")
     emit(
         {
             "model": str(output),
@@ -115,6 +130,7 @@ def command(
             "recipe": summary(network),
             "silent_channels": silent,
             "report": network.meta["report"],
+            "search": searched and searched.report(),
             "passes": [{"pass": name, "seconds": seconds} for name, seconds in times],
         }
     )
