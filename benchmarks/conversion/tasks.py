@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,9 @@ CHUNK = 250  # classified images of one part
 @dataclass(frozen=True)
 class Task(ABC):
     """name: also in file names. metric, loss: what a score is called, and the unit of what is lost of it. output: the
-    teacher's output that is scored. unit: what a score belongs to. teacher: its ONNX file."""
+    teacher's output that is scored. unit: what a score belongs to. teacher: its ONNX file. few: units that are enough
+    for a recipe without a goal, where running all of them takes long; None: all. crop: what the slow engines see of a
+    sample; None: all of it. digits: of a score that are shown."""
 
     name: str
     title: str
@@ -35,6 +37,9 @@ class Task(ABC):
     unit: str
     output: str
     teacher: Path
+    few: int | None = field(default=None, kw_only=True)
+    crop: tuple[int, ...] | None = field(default=None, kw_only=True)
+    digits: int = field(default=4, kw_only=True)
 
     def missing(self) -> str | None:
         """Why this task cannot be run, or None."""
@@ -56,11 +61,22 @@ class Task(ABC):
     def scores(self, outputs: Array, truth: Array) -> list[float]:
         """One number for each unit of a part, from outputs [n, *shape]."""
 
+    @abstractmethod
+    def probe(self) -> Array:
+        """One sample of the test split, [C, *spatial], that is not empty."""
+
+    def cropped(self, sample: Array) -> Array:
+        """The centre of a sample [C, *spatial], as large as `crop`."""
+        if self.crop is None:
+            return sample
+        first = [(have - want) // 2 for have, want in zip(sample.shape[1:], self.crop, strict=True)]
+        return sample[:, *(slice(f, f + want) for f, want in zip(first, self.crop, strict=True))]
+
     def teacher_outputs(self, samples: Array) -> Array:
         """What the teacher says: [n, *shape]."""
         graph = ingest(self.teacher)
         session, (name,) = HostSession(graph, graph.outputs), graph.inputs
-        return np.concatenate([session.run({name: x[None]})[self.output] for x in samples])
+        return np.concatenate([np.asarray(session.run({name: x[None]})[self.output]) for x in samples])
 
 
 @dataclass(frozen=True)
@@ -82,11 +98,16 @@ class Hippocampus(Task):
     def scores(self, outputs: Array, truth: Array) -> list[float]:
         return [h.dice(outputs > 0.5, truth)]
 
+    def probe(self) -> Array:
+        image, _ = self.load(self.parts("test", 1)[0])
+        return np.asarray(image[len(image) // 2])
+
 
 def hippocampus(dims: int) -> Hippocampus:
     file = h.EXAMPLE / f"teacher_{dims}d.onnx"
+    crop = (24, 32, 24) if dims == 3 else None
     title = f"Hippocampus {dims}D"
-    return Hippocampus(f"hippocampus-{dims}d", title, "Dice", "Dice", "subject", "probability", file, dims)
+    return Hippocampus(f"hippocampus-{dims}d", title, "Dice", "Dice", "subject", "probability", file, dims, crop=crop)
 
 
 def tasks() -> list[Task]:
