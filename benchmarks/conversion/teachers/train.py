@@ -162,7 +162,7 @@ def fit(module: nn.Module, recipe: Recipe, checkpoint: Path) -> float:
     optimizer = recipe.optimizer(module)
     total = recipe.epochs * recipe.steps()
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total, recipe.warmup, cycle_momentum=False
+        optimizer, recipe.learning_rate, total, pct_start=recipe.warmup, cycle_momentum=False
     )
     state: dict[str, Any] = {"recipe": asdict(recipe), "epoch": 0, "seconds": 0.0}
     if checkpoint.exists():
