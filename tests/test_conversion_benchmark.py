@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from benchmarks import hippocampus as h
 from benchmarks.conversion import __main__ as command
-from benchmarks.conversion import measure, recipes, report
+from benchmarks.conversion import measure, recipes, report, side_by_side, tasks
 from benchmarks.conversion.agreement import agrees
 from benchmarks.conversion.recipes import Goal
 
@@ -69,6 +69,43 @@ def test_names_of_recipes() -> None:
     assert len({measure.slug(name) for name in names}) == len(names)
     for goal in recipes.GOALS:
         assert recipes.aimed(goal.tasks.replace("*", "x"), goal.recipes.replace("*", "3")), goal
+
+
+def test_side_by_side() -> None:
+    """Paired on the peer's units only; a recipe with too few units, or of another family, stands for nothing."""
+    truth = [1.0, 1.0, 1.0, 1.0]
+    known = {"peer": "p 1", "spikes_per_neuron": 1.0}
+    found = {
+        "test": [
+            {**known, "recipe": "a", "timesteps": 8, "scores": [0.5, 0.5, 0.8], "synops_per_mac": 1.0},
+            {**known, "recipe": "b", "timesteps": 8, "scores": [0.9, 0.5, 0.5], "synops_per_mac": 0.3},
+            {"peer": "p 1", "recipe": "c", "failed": "cannot"},
+        ]
+    }
+    a, b = points = side_by_side.peer_points(found, truth)
+    assert a["lost"]["mean"] == pytest.approx(0.4) and a["units"] == 3
+    ours = [
+        {"recipe": "x", "family": "signed", "steps": 8, "units": 4, "scores": [0.7, 0.7, 0.7, 0.0]},
+        {"recipe": "y", "family": "signed", "steps": 8, "units": 2, "scores": [1.0, 1.0]},
+        {"recipe": "z", "family": "radix", "steps": 8, "units": 4, "scores": [0.9, 0.9, 0.9, 0.9]},
+    ]
+    ours = [{**one, "synops_per_teacher_mac": 0.8} for one in ours]
+    (line,) = side_by_side.same_steps(ours, points)
+    assert (line["theirs"], line["ours"], line["units"]) == ("b", "x", 3)
+    assert line["margin"]["mean"] == pytest.approx(0.2 / 3) and line["word"].startswith("equal")
+    assert side_by_side.not_beaten(ours, points) == [b]
+    assert side_by_side.word({"mean": -0.1, "se": 0.01}) == "**worse**"
+
+
+def test_scores_and_parts() -> None:
+    """One score for each image; parts cover the split without overlap."""
+    images, bsd = tasks.cifar10("vgg", ""), tasks.tasks()[-1]
+    outputs = np.array([[0.1, 0.9], [0.8, 0.2]])[:, :, None]
+    assert images.scores(outputs, np.array([1, 1])) == [100.0, 0.0]
+    pieces = [tasks.piece(part) for part in images.parts("val", 600)]
+    assert pieces == [("val", 0, 250), ("val", 250, 500), ("val", 500, 600)]
+    clean = np.full((1, 1, 2, 2), 0.5)
+    assert bsd.scores(np.full((1, 1, 2, 2), 0.1), np.stack([clean + 0.2, clean])) == [pytest.approx(20)]
 
 
 def run(*arguments: str | Path) -> str:

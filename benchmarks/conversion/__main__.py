@@ -17,9 +17,9 @@ from typing import Any
 import click
 
 from benchmarks import hippocampus as h
-from benchmarks.conversion import report
+from benchmarks.conversion import peers, report, side_by_side
 from benchmarks.conversion.agreement import agreement, agrees
-from benchmarks.conversion.measure import compiler, digest, models, rows, slug
+from benchmarks.conversion.measure import compiler, digest, models, rows, slug, teacher_scores
 from benchmarks.conversion.recipes import QUICK, RECIPES, Recipe, outcomes
 from benchmarks.conversion.tasks import Task, tasks
 
@@ -47,6 +47,7 @@ def chosen(only: tuple[str, ...], quick: bool) -> list[tuple[Task, Recipe]]:
 @click.option("--limit", type=click.IntRange(min=2), help="only the first N subjects or images of each task")
 @click.option("--quick", is_flag=True, help="two recipes on two units of the first task")
 @click.option("--agree/--no-agree", default=True, help="compare the engines, too")
+@click.option("--peers/--no-peers", "others", default=True, help="run other converters, too")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/conversion"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="default: docs/results for all of the test split")
 @click.option("--workers", default=2, show_default=True)
@@ -56,6 +57,7 @@ def main(
     limit: int | None,
     quick: bool,
     agree: bool,
+    others: bool,
     work: Path,
     out: Path | None,
     workers: int,
@@ -70,14 +72,17 @@ def main(
         table = rows(task, recipes, made, work, split, limit, workers)
         if agree:
             compare_engines(task, recipes, made, table, work, workers)
-        found["tasks"][task.name] = report.facts(task) | {"rows": table, "goals": outcomes(task.name, table)}
+        about = report.facts(task) | {"rows": table, "goals": outcomes(task.name, table)}
+        if others and not quick:
+            about["peers"] = beside(task, table, work, split, limit, workers)
+        found["tasks"][task.name] = about
     text = report.markdown(found)
     click.echo(text)
     if out is None and split == "test" and not (only or quick):
         out = h.ROOT / "docs" / "results"
     if out is not None:
         h.keep(out / "conversion.md", text)
-        h.keep(out / "conversion.json", json.dumps(found, indent=1) + "\n")
+        h.keep(out / "conversion.json", json.dumps(without_scores(found), indent=1) + "\n")
         report.plots(found, out)
     every = [row for task in found["tasks"].values() for row in task["rows"] if "agreement" in row]
     raise SystemExit(not all(agrees(row["agreement"]) for row in every))
@@ -102,6 +107,40 @@ def compare_engines(
     for row in table:
         if row["recipe"] in paths:
             row["agreement"] = found[paths[row["recipe"]]]
+
+
+def beside(
+    task: Task, table: list[dict[str, Any]], work: Path, split: str, limit: int | None, workers: int
+) -> dict[str, Any]:
+    """The peers' points on the same test units, and how ours compare; a peer that is not installed is left out."""
+    val, test = task.peers
+    truth = teacher_scores(task, work, split, limit, workers)
+    points: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for name in peers.PEERS:
+        try:
+            found = peers.peer_rows(
+                task, name, val=val, test=min(test, limit or test), work=work / "peers", threads=workers
+            )
+        except RuntimeError as error:
+            failed.append({"recipe": name, "failed": str(error)})
+            continue
+        points += side_by_side.peer_points(found, truth)
+        failed += [{key: row[key] for key in ("recipe", "failed")} for row in found["val"] if "failed" in row]
+    ours = [row for row in table if "lost" in row]
+    return {
+        "points": points,
+        "same_steps": side_by_side.same_steps(ours, points),
+        "not_beaten": side_by_side.not_beaten(ours, points),
+        "failed": failed,
+    }
+
+
+def without_scores(found: Any) -> Any:
+    """The same without the scores by unit, which are many."""
+    if isinstance(found, dict):
+        return {key: without_scores(value) for key, value in found.items() if key != "scores"}
+    return [without_scores(one) for one in found] if isinstance(found, list) else found
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def rows(
     limit: int | None,
     workers: int,
 ) -> list[dict[str, Any]]:
-    """One row for each recipe: what it is, costs, and loses."""
+    """One row for each recipe: what it is, costs, and loses; its scores by unit."""
     families = {recipe.name: recipe.family for recipe in recipes}
     facts = {recipe.name: made[task.name, recipe.name] for recipe in recipes}
     truth = teacher_scores(task, work, split, limit, workers)
@@ -156,6 +156,7 @@ def _measured(
     total = {key: sum(part[key] for part in parts) for key in (*COUNTED, "samples")}
     others = {g.against: scores[g.against] for g in GOALS if g.against in scores and g.against != name}
     return {
+        "scores": own,
         "units": len(own),
         "score": float(np.mean(own)),
         "teacher": float(np.mean(truth[: len(own)])),

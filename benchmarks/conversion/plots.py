@@ -29,6 +29,10 @@ def draw(task: Row, rows: Sequence[Row], file: Path) -> None:
             error = [2 * row["lost"]["se"] for row in own]
             left.errorbar(synops, [row["lost"]["mean"] for row in own], error, linewidth=1, capsize=2, **style)
             right.plot([row["steps"] for row in own], [row["score"] for row in own], linewidth=1, **style)
+        for mark, (system, points) in zip(MARKS, systems(task).items(), strict=False):
+            style = {"color": "#bbbbbb", "marker": mark, "markersize": 4, "linestyle": "none", "label": system}
+            left.plot([p["synops_per_teacher_mac"] for p in points], [p["lost"]["mean"] for p in points], **style)
+            right.plot([p["steps"] for p in points], [p["score"] for p in points], **style)
         left.axhline(0, color="black", linewidth=0.5)
         left.set(xlabel="SynOps per MAC of the teacher", ylabel=f"{task['loss']} lost, ± 2 se", xscale="log")
         right.axhline(rows[0]["teacher"], color="black", linewidth=0.5, linestyle="--", label="teacher")
@@ -50,4 +54,12 @@ def families(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in sorted(rows, key=lambda row: row["synops_per_teacher_mac"]):
         if row["precision"] == "int8":
             found.setdefault(row["family"], []).append(row)
+    return found
+
+
+def systems(task: Row) -> dict[str, list[Row]]:
+    """Points of peers by their system."""
+    found: dict[str, list[Row]] = {}
+    for point in task.get("peers", {}).get("points", ()):
+        found.setdefault(point["system"], []).append(point)
     return found

@@ -7,6 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conversion import side_by_side
 from benchmarks.conversion.plots import draw
 from benchmarks.conversion.tasks import Task
 
@@ -34,6 +35,8 @@ def markdown(found: Row) -> str:
         lines += ["", "## Goals", "", *goals(found["tasks"])]
     for name, task in found["tasks"].items():
         lines += ["", *section(name, task)]
+        if "peers" in task:
+            lines += ["", f"### {task['title']}: other converters", "", *side_by_side.lines(task)]
     compared = {name: task for name, task in found["tasks"].items() if any("agreement" in r for r in task["rows"])}
     return "\n".join([*lines, *(["", *engines(compared)] if compared else [])]) + "\n"
 
