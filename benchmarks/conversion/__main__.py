@@ -73,7 +73,7 @@ def main(
         if agree:
             compare_engines(task, recipes, made, table, work, workers)
         about = report.facts(task) | {"rows": table, "goals": outcomes(task.name, table)}
-        if others and not quick:
+        if others and split == "test" and not quick:
             about["peers"] = beside(task, table, work, split, limit, workers)
         found["tasks"][task.name] = about
     text = report.markdown(found)

@@ -101,9 +101,9 @@ def models(pairs: Sequence[tuple[Task, Recipe]], work: Path, workers: int) -> di
         key = digest(task.teacher.read_bytes(), repr(sorted(recipe.options.items())).encode(), compiler())
         files[task.name, recipe.name] = work / "models" / f"{task.name}-{slug(recipe.name)}-{key}.snn.onnx"
     (work / "models").mkdir(parents=True, exist_ok=True)
-    jobs = {files[t.name, r.name].with_suffix(".json"): (t, r, files[t.name, r.name]) for t, r in pairs}
+    jobs = {files[t.name, r.name].with_suffix(".facts.json"): (t, r, files[t.name, r.name]) for t, r in pairs}
     facts = h.finished(jobs, compile_one, workers, "compiled")
-    return {key: {**facts[file.with_suffix(".json")], "file": file} for key, file in files.items()}
+    return {key: {**facts[file.with_suffix(".facts.json")], "file": file} for key, file in files.items()}
 
 
 def teacher_scores(task: Task, work: Path, split: str, limit: int | None, workers: int) -> list[float]:
