@@ -27,7 +27,7 @@ def markdown(found: Row) -> str:
         "a recipe says otherwise. lost: paired difference by subject or image, teacher - spiking: mean, standard",
         "deviation, standard error of the mean. SynOps: of all spikes, per MAC of the teacher without taps on padding.",
         "latency: in steps, from the first input to the last output. Recipes that no goal speaks of may be measured on",
-        "fewer units.",
+        "fewer units. In the plots what lies far below the teacher is left out on the right.",
     ]
     if found["bundled"]:
         lines += ["", "The data set is absent: the example's own volumes serve for calibration and test."]
