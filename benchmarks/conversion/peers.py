@@ -3,10 +3,10 @@
     python -m benchmarks.conversion.peers hippocampus-2d         # all recipes on val, the best of them on test
     python -m benchmarks.conversion.peers TASK --peer sinabs --val 5 --test 30
 
-A peer runs in its own environment (`make peers`), one process a task; see peers/convert.py. Every recipe is run on some
-units of val. For each T, the best by the task's metric is reported on test, and so is every recipe that is nowhere
-beaten in metric and SynOps together on val. One run of the longest T gives all the shorter ones. Each part's result is
-kept as JSON in the work folder, so that an interrupted run goes on where it stopped.
+A peer runs in its own environment (`make peers`), one process a task; see peers/convert.py. Every recipe is run on the
+first part of val, the promising ones on more of it. For each T, the best by the task's metric is reported on test, and
+so is every recipe that no other beats in metric and SynOps together on val. One run of the longest T gives all the
+shorter ones. Each part's result is kept as JSON in the work folder; an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -148,12 +148,18 @@ def rows_of(peer: str, recipe: str, parts: Sequence[dict[str, Any]], given: Prep
         }
 
 
-def best(rows: Sequence[Row]) -> dict[int, str]:
-    """T -> the recipe with the best mean score."""
-    found: dict[int, str] = {}
-    for row in sorted((r for r in rows if "scores" in r), key=lambda r: float(np.mean(r["scores"]))):
-        found[row["timesteps"]] = row["recipe"]
+def best(rows: Sequence[Row]) -> dict[int, list[str]]:
+    """T -> recipes, the best mean score first."""
+    found: dict[int, list[str]] = {}
+    for row in sorted((r for r in rows if "scores" in r), key=lambda r: -float(np.mean(r["scores"]))):
+        found.setdefault(row["timesteps"], []).append(row["recipe"])
     return found
+
+
+def promising(rows: Sequence[Row], first: int) -> list[str]:
+    """Recipes to run that are among the `first` best at some T, or not beaten in score and SynOps together."""
+    names = [name for order in best(rows).values() for name in order[:first]]
+    return sorted({name.removesuffix("+delay") for name in (*names, *(r["recipe"] for r in frontier(rows)))})
 
 
 def frontier(rows: Sequence[Row]) -> list[Row]:
@@ -166,15 +172,14 @@ def frontier(rows: Sequence[Row]) -> list[Row]:
 
 
 def measure(
-    task: Task, name: str, split: str, *, recipes: Sequence[str] | None, limit: int | None, work: Path, threads: int
+    task: Task, name: str, parts: Sequence[str], *, recipes: Sequence[str] | None, work: Path, threads: int
 ) -> list[Row]:
-    """Rows of some recipes (all: None) on a split."""
+    """Rows of some recipes (all: None) on some parts."""
     given = prepare(task, work)
     rows: list[Row] = []
     with Peer(name, given.folder, threads) as peer, Progress() as progress:
         some = [r for r in peer.recipes if recipes is None or r in recipes]
-        parts = task.parts(split, limit)
-        bar = progress.add_task(f"{task.name} {name} {split}", total=len(some) * len(parts))
+        bar = progress.add_task(f"{task.name} {name}", total=len(some) * len(parts))
         for recipe in some:
             results = []
             for part in parts:
@@ -192,13 +197,15 @@ def measure(
 def peer_rows(
     task: Task, name: str, *, val: int | None = 5, test: int | None = None, work: Path = WORK, threads: int = 2
 ) -> dict[str, Any]:
-    """{"val": all recipes' rows, "best": T -> recipe, "frontier": recipes, "test": rows of these}; val, test: only the
-    first units."""
-    tried = measure(task, name, "val", recipes=None, limit=val, work=work, threads=threads)
-    chosen, cheap = best(tried), [row["recipe"] for row in frontier(tried)]
-    wanted = {recipe.removesuffix("+delay") for recipe in (*chosen.values(), *cheap)}
-    rows = measure(task, name, "test", recipes=sorted(wanted), limit=test, work=work, threads=threads)
-    return {"val": tried, "best": {str(t): r for t, r in sorted(chosen.items())}, "frontier": cheap, "test": rows}
+    """{"val": all recipes' rows, "best": T -> recipe, "test": rows of the promising ones}; val, test: only the first
+    units. All recipes are run on the first part of val, the three best at each T on the rest."""
+    common: dict[str, Any] = {"work": work, "threads": threads}
+    parts = task.parts("val", val)
+    tried = measure(task, name, parts[:1], recipes=None, **common)
+    again = measure(task, name, parts, recipes=promising(tried, 3), **common)
+    rows = measure(task, name, task.parts("test", test), recipes=promising(again, 1), **common)
+    chosen = {str(steps): order[0] for steps, order in sorted(best(again).items())}
+    return {"val": [*tried, *again], "best": chosen, "test": rows}
 
 
 def table(found: dict[str, Any], reference: Array) -> str:
