@@ -97,9 +97,13 @@ def model(
 def all_recipes() -> dict[str, Recipe]:
     found = {"default-99.9": model(99.9)}
     for end, form in (("", "plain"), ("-pool-first", "pool-first")):
-        for percent in (99.9, 99.0):
-            for name, most in (("single", 1), ("double", 2), ("multi", None)):
-                found[f"{name}-{percent:g}-half{end}"] = model(percent, True, form, most, min_v_mem=None)
+        for name, most, percent in (
+            ("single", 1, 99.9),
+            ("single", 1, 99.0),
+            ("double", 2, 99.0),
+            ("multi", None, 99.0),
+        ):
+            found[f"{name}-{percent:g}-half{end}"] = model(percent, True, form, most, min_v_mem=None)
     return found
 
 
