@@ -156,10 +156,10 @@ def test_a_run_counts_every_prefix(tmp_path: Path, samples: Array) -> None:
     assert found["synops-4"].tolist() == [1 * 4 + 10 * 3 + 100 * 2 + 1000] * 3 and found["synops-1"].tolist() == [1] * 3
 
 
-def test_the_best_at_each_step_and_cost() -> None:
+def test_the_best_at_each_step() -> None:
     def row(recipe: str, timesteps: int, score: float, cost: float) -> dict[str, Any]:
         return {"recipe": recipe, "timesteps": timesteps, "scores": [score], "synops_per_mac": cost}
 
     rows = [row("a", 4, 0.5, 1.0), row("b", 4, 0.6, 2.0), row("a", 8, 0.7, 2.0), row("b", 8, 0.65, 3.0)]
-    assert peers.best([*rows, {"recipe": "c", "failed": "no"}]) == {4: "b", 8: "a"}
-    assert [(r["recipe"], r["timesteps"]) for r in peers.frontier(rows)] == [("a", 4), ("a", 8)]
+    assert peers.best([*rows, {"recipe": "c", "failed": "no"}]) == {4: ["b", "a"], 8: ["a", "b"]}
+    assert peers.promising(rows, 1) == ["a", "b"] and peers.promising(rows[2:], 1) == ["a"]

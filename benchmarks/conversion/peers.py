@@ -1,12 +1,12 @@
 """The same teachers through other converters: `peer_rows` gives what harness and report need.
 
     python -m benchmarks.conversion.peers hippocampus-2d         # all recipes on val, the best of them on test
-    python -m benchmarks.conversion.peers TASK --peer sinabs --val 5 --test 30
+    python -m benchmarks.conversion.peers TASK --peer sinabs --val 3 --test 30
 
-A peer runs in its own environment (`make peers`), one process a task; see peers/convert.py. Every recipe is run on some
-units of val. For each T, the best by the task's metric is reported on test, and so is every recipe that is nowhere
-beaten in metric and SynOps together on val. One run of the longest T gives all the shorter ones. Each part's result is
-kept as JSON in the work folder, so that an interrupted run goes on where it stopped.
+A peer runs in its own environment (`make peers`), one process a task; see peers/convert.py. Every recipe is run on the
+first part of val, the promising ones on more of it; those with the best metric at some T are run on test. One run of
+the longest T gives all the shorter ones. Each part's result is kept as JSON in the work folder; an interrupted run goes
+on where it stopped.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from snncc.macs import graph_macs
 
 PEERS = ("spikingjelly", "sinabs")
 TIMESTEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+CHOSEN = (2, 4, 8, 16, 32)  # the best recipe at each of them is run on test, at all of TIMESTEPS
 WORK = ROOT / "build" / "conversion" / "peers"
 Row = dict[str, Any]
 
@@ -148,33 +149,29 @@ def rows_of(peer: str, recipe: str, parts: Sequence[dict[str, Any]], given: Prep
         }
 
 
-def best(rows: Sequence[Row]) -> dict[int, str]:
-    """T -> the recipe with the best mean score."""
-    found: dict[int, str] = {}
-    for row in sorted((r for r in rows if "scores" in r), key=lambda r: float(np.mean(r["scores"]))):
-        found[row["timesteps"]] = row["recipe"]
+def best(rows: Sequence[Row]) -> dict[int, list[str]]:
+    """T -> recipes, the best mean score first."""
+    found: dict[int, list[str]] = {}
+    for row in sorted((r for r in rows if "scores" in r), key=lambda r: -float(np.mean(r["scores"]))):
+        found.setdefault(row["timesteps"], []).append(row["recipe"])
     return found
 
 
-def frontier(rows: Sequence[Row]) -> list[Row]:
-    """Rows that no other beats in score and SynOps together, by SynOps."""
-    found: list[Row] = []
-    for row in sorted((r for r in rows if "scores" in r), key=lambda r: (r["synops_per_mac"], -np.mean(r["scores"]))):
-        if not found or np.mean(row["scores"]) > np.mean(found[-1]["scores"]):
-            found.append(row)
-    return found
+def promising(rows: Sequence[Row], first: int) -> list[str]:
+    """Recipes to run that are among the `first` best at one of the T to choose for."""
+    order = best(rows)
+    return sorted({name.removesuffix("+delay") for t in CHOSEN if t in order for name in order[t][:first]})
 
 
 def measure(
-    task: Task, name: str, split: str, *, recipes: Sequence[str] | None, limit: int | None, work: Path, threads: int
+    task: Task, name: str, parts: Sequence[str], *, recipes: Sequence[str] | None, work: Path, threads: int
 ) -> list[Row]:
-    """Rows of some recipes (all: None) on a split."""
+    """Rows of some recipes (all: None) on some parts."""
     given = prepare(task, work)
     rows: list[Row] = []
     with Peer(name, given.folder, threads) as peer, Progress() as progress:
         some = [r for r in peer.recipes if recipes is None or r in recipes]
-        parts = task.parts(split, limit)
-        bar = progress.add_task(f"{task.name} {name} {split}", total=len(some) * len(parts))
+        bar = progress.add_task(f"{task.name} {name}", total=len(some) * len(parts))
         for recipe in some:
             results = []
             for part in parts:
@@ -190,15 +187,17 @@ def measure(
 
 
 def peer_rows(
-    task: Task, name: str, *, val: int | None = 5, test: int | None = None, work: Path = WORK, threads: int = 2
+    task: Task, name: str, *, val: int | None = 3, test: int | None = None, work: Path = WORK, threads: int = 2
 ) -> dict[str, Any]:
-    """{"val": all recipes' rows, "best": T -> recipe, "frontier": recipes, "test": rows of these}; val, test: only the
-    first units."""
-    tried = measure(task, name, "val", recipes=None, limit=val, work=work, threads=threads)
-    chosen, cheap = best(tried), [row["recipe"] for row in frontier(tried)]
-    wanted = {recipe.removesuffix("+delay") for recipe in (*chosen.values(), *cheap)}
-    rows = measure(task, name, "test", recipes=sorted(wanted), limit=test, work=work, threads=threads)
-    return {"val": tried, "best": {str(t): r for t, r in sorted(chosen.items())}, "frontier": cheap, "test": rows}
+    """{"val": all recipes' rows, "best": T -> recipe, "test": rows of the promising ones}; val, test: only the first
+    units. All recipes are run on the first part of val, the two best at each T on the rest."""
+    common: dict[str, Any] = {"work": work, "threads": threads}
+    parts = task.parts("val", val)
+    tried = measure(task, name, parts[:1], recipes=None, **common)
+    again = measure(task, name, parts, recipes=promising(tried, 2), **common)
+    rows = measure(task, name, task.parts("test", test), recipes=promising(again, 1), **common)
+    chosen = {str(steps): order[0] for steps, order in sorted(best(again).items()) if steps in CHOSEN}
+    return {"val": [*tried, *again], "best": chosen, "test": rows}
 
 
 def table(found: dict[str, Any], reference: Array) -> str:
@@ -218,7 +217,7 @@ def table(found: dict[str, Any], reference: Array) -> str:
 @click.command(help=__doc__)
 @click.argument("task", type=click.Choice([task.name for task in tasks()]))
 @click.option("--peer", "names", multiple=True, type=click.Choice(PEERS), default=PEERS)
-@click.option("--val", default=5, show_default=True, help="units of val to choose on")
+@click.option("--val", default=3, show_default=True, help="units of val to choose on")
 @click.option("--test", type=int, help="only the first units of test")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=WORK, show_default=True)

@@ -26,9 +26,9 @@ Tensor = Any
 ELEMENTS = 2**20  # of the largest activation of a batch
 
 
-def same(_: str, spikes: Tensor) -> Tensor:
+def nonzero(_: str, spikes: Tensor) -> Tensor:
     """Events of 0/1 spikes of any height, and of -1/0/1."""
-    return spikes != 0
+    return (spikes != 0).to(spikes.dtype)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Spiking:
     """A converted network.
 
     module: all of it; max poolings keep their names. step: one time step of an input [n, C, *spatial]; reset: before
-    new samples. fires: the modules of neurons by the ReLU they stand for. events: how many a layer's output is.
+    new samples. fires: the modules of neurons by the ReLU they stand for. events: those of an output, float32.
     skipped: T -> how many first steps the peer's own read-out leaves out.
     """
 
@@ -44,16 +44,22 @@ class Spiking:
     step: Callable[[Tensor], Tensor]
     reset: Callable[[], None]
     fires: Mapping[str, Module]
-    events: Callable[[str, Tensor], Tensor] = same
+    events: Callable[[str, Tensor], Tensor] = nonzero
     skipped: Callable[[int], int] | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """teacher: which form of the teacher is converted, `plain` or `pool-first`; build(module, calibration)."""
+    """teacher: which form of the teacher is converted, `plain` or `pool-first`; build(module, calibration).
+    pools: whether it leaves a max pooling behind the neurons; if not, `plain` is for teachers that have none."""
 
     teacher: str
     build: Callable[[Module, Tensor], Spiking]
+    pools: bool = True
+
+    def able(self, folder: Path) -> bool:
+        pooled = (folder / "pool-first.json").exists()
+        return pooled if self.teacher == "pool-first" else self.pools or not pooled
 
 
 def teacher(folder: Path, name: str) -> Module:
@@ -161,7 +167,7 @@ def run(net: Spiking, fans: Mapping[str, Array], samples: Array, timesteps: list
             if tuple(out.shape[1:]) != fans[name].shape:
                 raise RuntimeError(f"{name}: {tuple(out.shape[1:])} where {fans[name].shape} was expected")
             events = net.events(name, out)
-            counts[name] = counts[name] + events if name in counts else events.to(torch.int32)
+            counts[name] = counts[name].add_(events) if name in counts else events.clone()
 
         return module.register_forward_hook(hook)
 
@@ -203,7 +209,7 @@ def serve(package: str, recipes: Mapping[str, Recipe]) -> None:
     folder = Path(sys.argv[1])
     torch.set_num_threads(int(sys.argv[2]))
     torch.set_grad_enabled(False)
-    able = {name: recipe for name, recipe in recipes.items() if (folder / f"{recipe.teacher}.json").exists()}
+    able = {name: recipe for name, recipe in recipes.items() if recipe.able(folder)}
     _say(ready=True, version=f"{package} {version(package)}", recipes={n: r.teacher for n, r in able.items()})
     made: tuple[str, Spiking] | None = None
     for line in sys.stdin:

@@ -6,13 +6,12 @@ weights and bias by one number although the layer's input has been scaled too, w
 network with biases. Each ReLU stands between a division by its threshold per channel and a multiplication with it
 instead, which is weight normalisation in the same arithmetic.
 
-`multi-MODE`: its default, MultiSpike: as many spikes a step as the membrane holds, each counted as an event; min_v_mem
--1, its default. `free-MODE`: the same with min_v_mem=None. `single-MODE`: SingleSpike, at most one spike a step, the
-plain integrate-and-fire of the others. `...-half`: the membrane set to 1/2 after each reset, as the note in
-StatefulLayer.reset_states describes. MODE: the maximum or a percentile over the calibration data. NeuromorphicReLU and
-its quantised networks need training, so they are no recipe here. `...-pool-first`: max pooling before the neurons;
-without it max pooling compares the spike counts of one step. Conv3d, ConvTranspose, Upsample and Concat stay plain
-torch modules and work.
+`default-MODE`: its defaults: MultiSpike (as many spikes a step as the membrane holds, each counted as an event) and a
+lower bound of -1 for the membrane. `multi-`, `double-`, `single-MODE-half`: MultiSpike, MaxSpike(2), MaxSpike(1) (the
+plain integrate-and-fire of the others) without the bound, and the membrane set to 1/2 after each reset, as the note in
+StatefulLayer.reset_states describes. MODE: a percentile over the calibration data. `...-pool-first`: max pooling before
+the neurons; without it max pooling compares the spike counts of one step. NeuromorphicReLU and its quantised networks
+need training, so they are no recipe here. Conv3d, ConvTranspose, Upsample and Concat stay plain torch modules and work.
 """
 
 from __future__ import annotations
@@ -59,18 +58,20 @@ def times(factor: Tensor) -> Module:
     return Times()
 
 
-def model(percent: float, half: bool = False, teacher: str = "plain", single: bool = False, **options: Any) -> Recipe:
-    """from_model with these options."""
+def model(
+    percent: float, half: bool = False, teacher: str = "plain", most: int | None = None, **options: Any
+) -> Recipe:
+    """from_model with these options; most: spikes a step (None: any number)."""
 
     def build(module: Module, calibration: Tensor) -> Spiking:
-        from sinabs.activation import MultiSpike, SingleSpike
+        from sinabs.activation import MaxSpike, MultiSpike
         from sinabs.from_torch import from_model
         from torch import nn
 
         units = thresholds(module, calibration, percent)
         for name, unit in units.items():
             setattr(module, name, nn.Sequential(times(1 / unit), nn.ReLU(), times(unit)))
-        kind = SingleSpike if single else MultiSpike
+        kind = MaxSpike(most) if most else MultiSpike
         network = from_model(module, num_timesteps=1, spike_fn=kind, **options).spiking_model
         layers = {name: network.get_submodule(name)[1] for name in units}
         fresh: set[Module] = set()
@@ -93,15 +94,18 @@ def model(percent: float, half: bool = False, teacher: str = "plain", single: bo
     return Recipe(teacher, build)
 
 
-RECIPES = {}
-for _percent in (100.0, 99.9, 99.0):
-    for _half in (False, True):
-        for _teacher in ("plain", "pool-first"):
-            _end = f"-{_percent:g}" + "-half" * _half + "-pool-first" * (_teacher != "plain")
-            RECIPES["multi" + _end] = model(_percent, _half, _teacher)
-            RECIPES["free" + _end] = model(_percent, _half, _teacher, min_v_mem=None)
-            RECIPES["single" + _end] = model(_percent, _half, _teacher, single=True, min_v_mem=None)
+def all_recipes() -> dict[str, Recipe]:
+    found = {"default-99.9": model(99.9)}
+    for end, form in (("", "plain"), ("-pool-first", "pool-first")):
+        for name, most, percent in (
+            ("single", 1, 99.9),
+            ("single", 1, 99.0),
+            ("double", 2, 99.0),
+            ("multi", None, 99.0),
+        ):
+            found[f"{name}-{percent:g}-half{end}"] = model(percent, True, form, most, min_v_mem=None)
+    return found
 
 
 if __name__ == "__main__":
-    serve("sinabs", RECIPES)
+    serve("sinabs", all_recipes())

@@ -1,8 +1,8 @@
 """SpikingJelly 2.0.0's ann2snn on a teacher, all recipes for ReLU networks that it has.
 
 `layer-MODE`: RateCodingRecipe(mode=MODE): one threshold per layer, v0 = 0, its default and the classic recipe. MODE is
-the maximum, a percentile of all activations or a fraction of the maximum, as in its tutorial.
-`channel-MODE`, `channel-MODE-half`: the same with channel_wise=True, and half_threshold=True (v0 = theta / 2).
+the maximum or a percentile of all activations.
+`channel-MODE-half`: the same with channel_wise=True and half_threshold=True (v0 = theta / 2).
 `ltb`: LocalThresholdBalancingRecipe (per channel, v0 = theta / 2), thresholds adapted over many small batches.
 `...-pool-first`: max pooling before the neurons, as its pre_spike_maxpool=True does, done on the teacher beforehand:
 its own option knows only MaxPool2d behind a ReLU that nothing else reads, and here skips read it too. The ltb recipe
@@ -21,12 +21,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from benchmarks.peers.convert import Module, Recipe, Spiking, Tensor, serve
+from benchmarks.peers.convert import Module, Recipe, Spiking, Tensor, nonzero, serve
 
 QUANTILE_LIMIT = 2**24  # elements that torch.quantile takes
 MOST_STEPS = 64  # the signed neuron's count saturates there
-LTB_UPDATES = 200
-LTB_BATCH = 8
+LTB_UPDATES = 100
+LTB_BATCH = 4
 
 
 def batches(module: Module, calibration: Tensor) -> list[Tensor]:
@@ -60,7 +60,12 @@ def converted(module: Module, calibration: Tensor, recipe: Any) -> Spiking:
         return int(ann2snn.estimate_delay_start(spiking, [calibration[:8]], "cpu", timesteps))
 
     fires = dict(zip(relus, neurons, strict=True))
-    return Spiking(spiking, spiking, lambda: functional.reset_net(spiking), fires, skipped=skipped)
+    binary = {name for name, m in fires.items() if isinstance(m, neuron.BaseNode)}
+
+    def events(name: str, spikes: Tensor) -> Tensor:
+        return spikes if name in binary else nonzero(name, spikes)
+
+    return Spiking(spiking, spiking, lambda: functional.reset_net(spiking), fires, events, skipped)
 
 
 def rate(teacher: str = "plain", signed: bool = False, **options: Any) -> Recipe:
@@ -90,19 +95,20 @@ def ltb(teacher: str) -> Recipe:
         loader = [some[k % len(some)] for k in range(LTB_UPDATES)]
         return converted(module, calibration, LocalThresholdBalancingRecipe(loader))
 
-    return Recipe(teacher, build)
+    return Recipe(teacher, build, pools=False)
 
 
-MODES: dict[str, str | float] = {"max": "Max", "half-max": 0.5, "99.9": "99.9%", "99": "99%"}
-RECIPES = {f"layer-{name}": rate(mode=mode) for name, mode in MODES.items()}
-for _name, _mode in MODES.items():
-    for _suffix, _teacher in (("", "plain"), ("-pool-first", "pool-first")):
-        _wise: dict[str, Any] = {"teacher": _teacher, "mode": _mode, "channel_wise": True}
-        RECIPES[f"channel-{_name}{_suffix}"] = rate(**_wise)
-        RECIPES[f"channel-{_name}-half{_suffix}"] = rate(half_threshold=True, **_wise)
-        RECIPES[f"by-hand-{_name}{_suffix}"] = rate(signed=True, **_wise)
-RECIPES |= {"ltb": ltb("plain"), "ltb-pool-first": ltb("pool-first")}
+def all_recipes() -> dict[str, Recipe]:
+    found = {"layer-max": rate(mode="Max"), "layer-99.9": rate(mode="99.9%")}
+    found["channel-max-half"] = rate(mode="Max", channel_wise=True, half_threshold=True)
+    for end, form in (("", "plain"), ("-pool-first", "pool-first")):
+        for percent in ("99.9", "99"):
+            options: dict[str, Any] = {"teacher": form, "mode": f"{percent}%", "channel_wise": True}
+            found[f"channel-{percent}-half{end}"] = rate(half_threshold=True, **options)
+            found[f"by-hand-{percent}{end}"] = rate(signed=True, **options)
+        found[f"ltb{end}"] = ltb(form)
+    return found
 
 
 if __name__ == "__main__":
-    serve("spikingjelly", RECIPES)
+    serve("spikingjelly", all_recipes())

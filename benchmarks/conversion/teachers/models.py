@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Array = np.ndarray[Any, np.dtype[Any]]
+HERE = Path(__file__).parent
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -67,10 +68,12 @@ def dncnn(width: int = 48, depth: int = 6) -> nn.Sequential:
     DnCNN (Zhang et al., 2017) at half the resolution, as in FFDNet (Zhang et al., 2018): the first layer has stride 2,
     and a transposed convolution goes back.
     """
-    layers: list[nn.Module] = [nn.Conv2d(1, width, 5, 2, 2), nn.ReLU()]
+    layers: list[nn.Module] = [*conv_bn(1, width, 5, 2), nn.ReLU()]
     for _ in range(depth):
         layers += [*conv_bn(width, width), nn.ReLU()]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(width, 1, 5, 2, 2))
+    head = nn.ConvTranspose2d(width, 1, 5, 2, 2)
+    nn.init.zeros_(head.weight)  # the first estimate is no noise
+    return nn.Sequential(*layers, head)
 
 
 BUILDERS: Mapping[str, Callable[[], nn.Sequential]] = {"vgg": vgg, "resnet20": resnet20, "dncnn": dncnn}

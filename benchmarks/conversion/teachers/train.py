@@ -26,9 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.conversion.teachers import data
 from benchmarks.conversion.teachers.export import export
-from benchmarks.conversion.teachers.models import BUILDERS
+from benchmarks.conversion.teachers.models import BUILDERS, HERE
 
-HERE = Path(__file__).parent
 console = Console()
 
 
@@ -114,8 +113,8 @@ class Classify(Recipe):
 class Denoise(Recipe):
     """Grey images with noise of a fixed sigma: Adam on the squared error of the noise, in units of sigma."""
 
-    patch: int = 97
-    patches: int = 8  # of each image in an epoch
+    patch: int = 65
+    patches: int = 18  # of each image in an epoch
 
     output = "noise"
     metric = "PSNR"
@@ -153,7 +152,7 @@ class Denoise(Recipe):
 RECIPES: dict[str, Recipe] = {
     "vgg": Classify(epochs=20, batch=256, learning_rate=0.2),
     "resnet20": Classify(epochs=20, batch=256, learning_rate=0.2),
-    "dncnn": Denoise(epochs=20, batch=32, learning_rate=2e-3, warmup=0.1),
+    "dncnn": Denoise(epochs=20, batch=16, learning_rate=2e-3, warmup=0.1),
 }
 
 
