@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from benchmarks import hippocampus as h
 from benchmarks.conversion import __main__ as command
-from benchmarks.conversion import measure, recipes, report, side_by_side, tasks
+from benchmarks.conversion import measure, peers, recipes, report, side_by_side, tasks
 from benchmarks.conversion.agreement import agrees
 from benchmarks.conversion.recipes import Goal
 
@@ -98,6 +98,26 @@ def test_side_by_side() -> None:
     assert line["margin"]["mean"] == pytest.approx(0.2 / 3) and line["word"].startswith("equal")
     assert side_by_side.not_beaten(ours, points) == [b]
     assert side_by_side.word({"mean": -0.1, "se": 0.01}) == "**worse**"
+
+
+def test_a_peer_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is compared; what it could not convert is said."""
+
+    def peer_rows(task: tasks.Task, name: str, **_: Any) -> dict[str, Any]:
+        if name == "sinabs":
+            raise RuntimeError("sinabs is not installed: make peers")
+        point = {"recipe": "a", "timesteps": 4, "scores": [0.5, 0.7], "synops_per_mac": 1.0, "spikes_per_neuron": 1.0}
+        return {"val": [{"recipe": "b", "failed": "no | module"}], "test": [{"peer": "p", **point}]}
+
+    monkeypatch.setattr(peers, "peer_rows", peer_rows)
+    monkeypatch.setattr(command, "teacher_scores", lambda *_: [1.0, 1.0, 1.0])
+    ours = {"recipe": "x", "family": "if", "steps": 4, "units": 2, "scores": [0.9, 1.0], "lost": {}}
+    task = tasks.tasks()[0]
+    side = command.beside(task, [{**ours, "synops_per_teacher_mac": 0.5}], tmp_path, "test", None, 1)
+    text = "\n".join(side_by_side.lines({**report.facts(task), "peers": side}))
+    assert "| 4 | p | a | 0.6000 | 1.000 | x | 0.9500 | 0.500 | +0.3500 ± 0.1000 | better |" in text
+    assert "Of 1 points of the peers (recipe and T), 1 are matched" in text
+    assert "sinabs could not be measured: sinabs is not installed: make peers." in text and "b could not be" in text
 
 
 def test_scores_and_parts() -> None:
