@@ -2,7 +2,7 @@
 
 `layer-MODE`: RateCodingRecipe(mode=MODE): one threshold per layer, v0 = 0, its default and the classic recipe. MODE is
 the maximum or a percentile of all activations.
-`channel-MODE-half`: the same with channel_wise=True and half_threshold=True (v0 = theta / 2).
+`channel-MODE`, `channel-MODE-half`: the same with channel_wise=True, and half_threshold=True (v0 = theta / 2).
 `ltb`: LocalThresholdBalancingRecipe (per channel, v0 = theta / 2), thresholds adapted over many small batches.
 `...-pool-first`: max pooling before the neurons, as its pre_spike_maxpool=True does, done on the teacher beforehand:
 its own option knows only MaxPool2d behind a ReLU that nothing else reads, and here skips read it too. The ltb recipe
@@ -104,8 +104,9 @@ def all_recipes() -> dict[str, Recipe]:
     for end, form in (("", "plain"), ("-pool-first", "pool-first")):
         for percent in ("99.9", "99"):
             options: dict[str, Any] = {"teacher": form, "mode": f"{percent}%", "channel_wise": True}
+            found[f"channel-{percent}{end}"] = rate(**options)
             found[f"channel-{percent}-half{end}"] = rate(half_threshold=True, **options)
-            found[f"by-hand-{percent}{end}"] = rate(signed=True, **options)
+        found[f"by-hand-99{end}"] = rate(signed=True, **options)
         found[f"ltb{end}"] = ltb(form)
     return found
 
