@@ -143,11 +143,12 @@ def compile(
         progress: called with (label, done, total) while data streams.
         budget_synops, max_error, max_timesteps: SynOps per teacher MAC, relative error of the outputs (search.py) and
             steps to keep within: codes and thresholds are searched, and the Pareto set written beside `output`.
-        options: code="radix:3" | "radix:K" | "rate"; rate as soon as one of the next three is named:
+        options: code="radix:4" | "radix:K" | "rate"; rate as soon as one of the next three is named:
             neuron="signed" | a text of choose.py, timesteps=32 (of a radix code always K),
             encoder="constant" | "poisson" | "spikes";
             precision="int8" | "float32", per="channel" | "layer" | "connection",
-            calibration="mse" ("percentile:99" for the neurons if and leaky) | "percentile:99.9:positive" | "max",
+            calibration="mse" | "percentile:99.9:positive" | "max" (by default mse, in a radix code times 1.25, and
+            "percentile:99" for the neurons if and leaky),
             allow_analog=False: may a stretch without spiking counterpart stay analog between readouts and encoders?
             passes=(): pass texts or passes to insert, pipeline=None: a text in place of all options before `passes`,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
