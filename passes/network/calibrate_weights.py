@@ -15,13 +15,24 @@ from snncc.neurons.base import total_count
 from snncc.passes.network.neurons import inverse
 from snncc.passes.network.probes import PROBE, spikes_probe
 from snncc.passes.network.quantize import Quantize, Rows
-from snncc.passes.network.regression import fed_back, gram, influence, on_grid, patches, regressed
+from snncc.passes.network.regression import (
+    Moved,
+    clipped,
+    fed_back,
+    gram,
+    influence,
+    logistic,
+    on_grid,
+    patches,
+    regressed,
+)
 from snncc.pipeline import Context
 from snncc.synapses import Conv, ConvTranspose, Dense
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import apply_all
 
 FULL = (Conv, ConvTranspose, Dense)  # a weight of its own for each pair of channels
+OPEN = 0.8  # of the positions
 CLIPS = np.arange(20, 8, -1) / 20  # of a row's largest weight
 
 
@@ -59,23 +70,23 @@ class CalibrateWeights(Quantize):
             x, own = seen[:, k], offset[:, part]
             hessian = gram(x, x)
             hessian[np.diag_indices(len(hessian))] += self.ridge * np.diag(hessian).mean()
-            low, high = layer.bounds
-            exact[part] = regressed(x, target[:, part] - own, exact[part], hessian, low - own, high - own)
-            metrics.append((part, hessian))
+            inverse, wanted = np.linalg.inv(hessian), target[:, part] - own
+            moved, rounds = layer.loss(wanted, own)
+            exact[part] = regressed(x, wanted, exact[part], inverse, moved, rounds)
+            metrics.append((part, hessian, *influence(inverse)))
         rows = layer.rows(exact, self._clip(layer, exact, metrics))
         step = layer.steps(rows)
-        for part, hessian in metrics:
-            exact[part] = fed_back(exact[part], step[part], self.most, hessian)
+        for part, hessian, order, factor in metrics:
+            exact[part] = fed_back(exact[part], step[part], self.most, hessian, order, factor)
         rows.exchange(*layer.split(exact))
         return rows
 
-    def _clip(self, layer: _Layer, exact: Array, metrics: list[tuple[slice, Array]]) -> Array:
+    def _clip(self, layer: _Layer, exact: Array, metrics: list[tuple[slice, Array, Array, Array]]) -> Array:
         """[C]: the part of each row's largest weight with the least error of rounding."""
         costs = np.zeros((len(CLIPS), len(exact)))
         for k, clip in enumerate(CLIPS):
             step = layer.steps(layer.rows(exact, clip))
-            for part, hessian in metrics:
-                order, factor = influence(hessian)
+            for part, _, order, factor in metrics:
                 errors = exact[part] - on_grid(exact[part], step[part], self.most)
                 costs[k, part] = (errors[:, order] ** 2 / np.diag(factor) ** 2).sum(1)
         return np.asarray(CLIPS[costs.argmin(0)])
@@ -96,14 +107,15 @@ class _Layer:
         rank = len(population.shape)
         self.map = self.bias if self.bias.ndim == rank > 1 else np.zeros((population.channels, *(1,) * (rank - 1)))
 
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """What a neuron can say in one step."""
-        kind = self.population.kind
+    def loss(self, target: Array, offset: Array) -> tuple[Moved | None, int]:
+        """What errors of the current beside `offset` count: for regression.regressed."""
+        kind, top = self.population.kind, (1 << self.network.levels(self.population)) - 1.0
+        if self.is_logit(self.population):
+            return logistic(target), 40
         if self.population.is_readout:
-            return -np.inf, np.inf
+            return None, 0
         rectifies = getattr(kind, "memory", not getattr(kind, "signed", False))
-        return 0.0 if rectifies else -np.inf, (1 << self.network.levels(self.population)) - 1.0
+        return clipped(target, (0.0 if rectifies else -np.inf) - offset, top - offset), 4
 
     def weights(self) -> Array:
         """[C, columns and 1]: the fitted projections' side by side, and the bias."""
@@ -131,22 +143,41 @@ class _Layer:
         teacher has there [n, C]; the part of theirs that is not fitted [n, C]), in units of lambda per step."""
         rng = np.random.default_rng(0)
         names = dict.fromkeys(j.pre for j in self.incoming)
+        logits = [p for p in self.network.readouts if self.is_logit(p) and len(p.shape) == len(self.population.shape)]
+        spatial = self.population.shape[1:]
         spiking = [self.done[name] for name in names if self.network[name].fires]
         part = spikes_probe(self.done, spiking)
         share = -(-positions // self.network.meta["calibration"]["samples"])
         found: list[tuple[Array, Array, Array]] = []
         for feeds in context.stream(why):
-            said = context.values(feeds, [self.network[name] for name in names])
+            said = context.values(feeds, [*(self.network[name] for name in names), *logits])
             teacher = {name: self._in_units(name, said[name]) for name in names}
             total = total_count(self.done.base, context.timesteps)
             counted = context.potentials(part, feeds, context.timesteps) if spiking else {}
             spikes = teacher | {p.name: counted[f"{PROBE} {p.name}"] / np.float32(total) for p in spiking}
-            spatial = self.population.shape[1:]
-            drawn = rng.choice(prod(spatial), min(share, prod(spatial)), replace=False)
+            chance = self._chance([said[p.name] for p in logits], spatial)
+            drawn = rng.choice(len(chance), min(share, len(chance)), replace=False, p=chance)
             at = np.unravel_index(drawn, spatial) if spatial else ()
             found.append(self._seen(teacher, spikes, at))
         seen, target, offset = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return seen, target, offset
+
+    def is_logit(self, population: Population) -> bool:
+        """Is it a readout that a sigmoid reads, and nothing else?"""
+        epilogue = self.network.epilogue
+        users = epilogue.users(population.value) if population.is_readout and epilogue else ()
+        return {node.op for node in users} == {"Sigmoid"}
+
+    def _chance(self, logits: list[Array], spatial: tuple[int, ...]) -> Array:
+        """The chance of each position to be drawn: OPEN of it where outputs at the same place can still go either way,
+        by the slope of their sigmoid; the rest evenly."""
+        chance = np.full(prod(spatial), 1 / prod(spatial))
+        for z in logits:
+            slope = (1 - np.tanh(z.astype(np.float64) / 2) ** 2).max(0)
+            for axis, n in enumerate(spatial):
+                slope = np.take(slope, np.arange(n) * slope.shape[axis] // n, axis)
+            chance += OPEN / (1 - OPEN) * slope.ravel() / max(slope.sum(), 1e-9)
+        return chance / chance.sum()
 
     def _seen(
         self, teacher: dict[str, Array], spikes: dict[str, Array], at: tuple[Array, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from snncc.synapses import Synapse
 
 BLOCK = 128  # columns that are rounded before the rest hears of their errors
 PIECE = 4096  # samples multiplied at a time in float64
-ROUNDS = 4  # of moving the targets of silent and saturated neurons
+Moved = Callable[[Array], Array]  # outputs -> their new targets
 
 
 def patches(synapse: Synapse, x: Array, at: tuple[Array, ...]) -> Array:
@@ -36,31 +37,38 @@ def gram(x: Array, y: Array) -> Array:
     return total
 
 
-def regressed(x: Array, target: Array, weights: Array, hessian: Array, low: Array, high: Array) -> Array:
-    """The weights [C, K] with the least sum of (clip(x w) - clip(target))^2 and ridge.
+def regressed(x: Array, target: Array, weights: Array, inverse: Array, moved: Moved | None, rounds: int) -> Array:
+    """The weights [C, K] with the least sum of (x w - target)^2; then, `rounds` times, with targets moved.
 
-    hessian: x^T x with the ridge added, which draws to the `weights` given. Where the target lies outside `bounds` and
-    the output does, too, there is no error; its target is then where it is already, which never makes the sum larger
-    (majorisation, as Zhang et al., 2015, for ReLU).
+    inverse: of x^T x with the ridge added, which draws to the `weights` given. moved: target of each output that is the
+    least of a parabola above its own loss, so that no round makes the loss larger (majorisation).
     """
-    goal, free = np.clip(target, low, high), np.isinf(low).all() and np.isinf(high).all()
     start = x @ weights.T.astype(np.float32)
-    reached, found = target, weights
-    for k in range(1 if free else ROUNDS):
-        if k:
-            z = x @ found.T.astype(np.float32)
-            reached = np.where(goal <= low, np.minimum(z, low), np.where(goal >= high, np.maximum(z, high), goal))
-        found = weights + np.linalg.solve(hessian, gram(x, reached - start)).T
+    found = weights
+    for k in range(rounds + 1 if moved else 1):
+        goal = moved(x @ found.T.astype(np.float32)) if k and moved else target
+        found = weights + (inverse @ gram(x, goal - start)).T
     return found
 
 
-def influence(hessian: Array) -> tuple[Array, Array]:
-    """(order of columns, upper Cholesky factor U of the inverse in this order), the last column last.
+def clipped(target: Array, low: Array, high: Array) -> Moved:
+    """For the loss (clip(z) - clip(target))^2: no error where both lie beyond the same bound (Zhang et al., 2015)."""
+    goal = np.clip(target, low, high)
+    return lambda z: np.where(goal <= low, np.minimum(z, low), np.where(goal >= high, np.maximum(z, high), goal))
+
+
+def logistic(target: Array) -> Moved:
+    """For the cross-entropy of sigmoid(z) to sigmoid(target), whose curvature is at most 1/4 (Boehning, 1992)."""
+    return lambda z: z + 2 * (np.tanh(target / 2) - np.tanh(z / 2))
+
+
+def influence(inverse: Array) -> tuple[Array, Array]:
+    """(order of columns, upper Cholesky factor U of the inverse Hessian in this order), the last column last.
 
     1 / U_kk^2 is what a squared error in column k costs when the columns behind it make up for it.
     """
-    order = np.append(np.argsort(-np.diag(hessian)[:-1], kind="stable"), len(hessian) - 1)
-    return order, np.linalg.cholesky(np.linalg.inv(hessian[np.ix_(order, order)])).T
+    order = np.append(np.argsort(np.diag(inverse)[:-1], kind="stable"), len(inverse) - 1)
+    return order, np.linalg.cholesky(inverse[np.ix_(order, order)]).T
 
 
 def on_grid(weights: Array, step: Array, most: int) -> Array:
@@ -69,10 +77,9 @@ def on_grid(weights: Array, step: Array, most: int) -> Array:
     return np.where(step > 0, step * np.clip(np.rint(weights / safe), -most, most), weights)
 
 
-def fed_back(weights: Array, step: Array, most: int, hessian: Array) -> Array:
+def fed_back(weights: Array, step: Array, most: int, hessian: Array, order: Array, factor: Array) -> Array:
     """weights [C, K] on the grid `step` [C, K], each column's error passed on to those behind it (GPTQ, Frantar et al.,
     2022), then column by column the best given all others, as long as that helps."""
-    order, factor = influence(hessian)
     left, steps, out = weights[:, order].copy(), step[:, order], np.empty_like(weights)
     for a in range(0, len(order), BLOCK):
         b = min(a + BLOCK, len(order))
