@@ -41,7 +41,7 @@ def test_patches_and_rows_make_the_map(seed: int) -> None:
     assume(found is not None and isinstance(found[0], Conv | ConvTranspose | Dense))
     assert found is not None
     synapse, shape = found
-    synapse = synapse.with_rows(rng.standard_normal(synapse.rows().shape), None)
+    synapse = synapse.with_rows(np.asarray(rng.standard_normal(synapse.rows().shape)), None)
     x = rng.standard_normal(shape)
     at = np.unravel_index(np.arange(prod(post[1:])), post[1:]) if post[1:] else ()
     seen = patches(synapse, x, at)
@@ -112,7 +112,8 @@ def test_error_feedback_beats_the_nearest(most: int) -> None:
         weights = rng.standard_normal((8, 150))
         step = np.repeat(np.abs(weights[:, :-1]).max(1, keepdims=True) / most, 150, 1)
         step[:, -1] = 0
-        found, nearest = fed_back(weights, step, most, hessian, *influence(np.linalg.inv(hessian))), on_grid(weights, step, most)
+        found = fed_back(weights, step, most, hessian, *influence(np.linalg.inv(hessian)))
+        nearest = on_grid(weights, step, most)
         whole = found[:, :-1] / step[:, :-1]
         assert np.allclose(whole, np.rint(whole)) and np.abs(whole).max() <= most + 1e-6
         costs = [np.einsum("ck,kl,cl->", e, hessian, e) for e in (found - weights, nearest - weights)]
@@ -161,4 +162,4 @@ def test_random_teachers(teacher: onnx.ModelProto, kind: str, data: st.DataObjec
 def test_options() -> None:
     for wrong in ({"ridge": 0.0}, {"positions": 0}, {"bits": 9}):
         with pytest.raises(OptionError):
-            CalibrateWeights(**wrong)  # type: ignore[arg-type]
+            CalibrateWeights(**wrong)

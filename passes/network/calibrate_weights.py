@@ -147,18 +147,21 @@ class _Layer:
         spatial = self.population.shape[1:]
         spiking = [self.done[name] for name in names if self.network[name].fires]
         part = spikes_probe(self.done, spiking)
-        share = -(-positions // self.network.meta["calibration"]["samples"])
+        samples = self.network.meta["calibration"]["samples"]
+        share = -(-positions // samples)
+        layers = [p.name for p in self.network.populations if not (p.is_encoder or p.is_gate)]
+        before, total = layers.index(self.population.name) * samples, total_count(self.done.base, context.timesteps)
         found: list[tuple[Array, Array, Array]] = []
-        for feeds in context.stream(why):
+        for k, feeds in enumerate(context.stream(why), 1):
             said = context.values(feeds, [*(self.network[name] for name in names), *logits])
             teacher = {name: self._in_units(name, said[name]) for name in names}
-            total = total_count(self.done.base, context.timesteps)
             counted = context.potentials(part, feeds, context.timesteps) if spiking else {}
             spikes = teacher | {p.name: counted[f"{PROBE} {p.name}"] / np.float32(total) for p in spiking}
             chance = self._chance([said[p.name] for p in logits], spatial)
             drawn = rng.choice(len(chance), min(share, len(chance)), replace=False, p=chance)
             at = np.unravel_index(drawn, spatial) if spatial else ()
             found.append(self._seen(teacher, spikes, at))
+            context.progress(why, before + k, len(layers) * samples)
         seen, target, offset = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return seen, target, offset
 
@@ -177,7 +180,7 @@ class _Layer:
             for axis, n in enumerate(spatial):
                 slope = np.take(slope, np.arange(n) * slope.shape[axis] // n, axis)
             chance += OPEN / (1 - OPEN) * slope.ravel() / max(slope.sum(), 1e-9)
-        return chance / chance.sum()
+        return np.asarray(chance / chance.sum())
 
     def _seen(
         self, teacher: dict[str, Array], spikes: dict[str, Array], at: tuple[Array, ...]
