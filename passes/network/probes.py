@@ -21,7 +21,7 @@ def current_probe(network: Network, population: Population) -> Network:
     """What `population` depends on, and a readout in its place: it sums up the population's current."""
     part = _before(network, [population])
     probe = replace(population, kind=_readout(network, population), unit=np.ones(population.channels), value=PROBE)
-    return replace(part, populations=(*(p for p in part.populations if p is not population), probe), outputs=(PROBE,))
+    return replace(part, populations=(*part.populations[:-1], probe), outputs=(PROBE,))
 
 
 def spikes_probe(network: Network, populations: Iterable[Population]) -> Network:
@@ -57,7 +57,7 @@ def mean_error(network: Network, population: Population, timesteps: int, context
 
 
 def _readout(network: Network, population: Population) -> Readout:
-    integer = network.meta.get("precision") != "float32"
+    integer = str(network.meta.get("precision", "")).startswith("int")
     return Readout(np.ones(population.channels, np.float32), integer, network.base)
 
 
