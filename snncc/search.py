@@ -5,7 +5,8 @@ outputs of sum (y' - y)^2 / sum y^2); where all outputs are whole numbers, that 
 to `lower` run once and calibration data is looked at once; a candidate is a pipeline text, compiled from there and run.
 
 1. All codes with one threshold factor for all populations.
-2. Around the best of these, one population's factor at a time. As squared errors and SynOps of single changes nearly
+2. The factor of the best two codes that just meets the limit.
+3. Around these, one population's factor at a time. As squared errors and SynOps of single changes nearly
    add up, a price mu of SynOps picks the factor of each population with the least E^2 + mu S; the mu that just meets
    the limit is found by bisection on that model, its network is measured, and the aim corrected.
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from math import inf, log
+from math import exp, inf, log
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,10 @@ FACTORS = (0.8, 1.0, 1.4, 2.0, 2.8)  # of all thresholds
 MOVES = ((0.71, 1.41, 2.0), (0.84, 1.19))  # of one population's, round by round
 STARTS = 2  # codes whose thresholds are refined
 SHOTS, NEAR = 4, 0.985  # networks measured at most to come as near to the limit
-LEAST, VALUES = 4, 1 << 19  # samples that networks are measured on, if there are as many, and input values of others
+LEAST, MOST, VALUES = 4, 32, 1 << 19  # samples that networks are measured on; beyond LEAST, input values of all
 REACH = 20.0  # prices from 2^-20 to 2^20
 SLOPE = 2.5  # of log E over log S in a radix code, for comparing codes that are not equally far from the limit
+TINY = 1e-30  # for zero, where it would be divided by
 
 UNSAFE = r"[^\w/.+-]"  # in a pipeline text, or as a pattern of names; ? stands for any character
 
@@ -79,7 +81,7 @@ def search(
     """
     if stream is None:
         raise OptionError("a search needs calibration data", remedy="`snncc compile` with --calibrate PATH")
-    samples = sample_of(stream())
+    samples = sample_of(stream(), MOST)
     if not samples:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
     samples = samples[: max(LEAST, VALUES // max(sum(x.size for x in samples[0].values()), 1))]
@@ -202,7 +204,7 @@ class _Bench:
         errors = []
         for value in self._values:
             wrong = sum(_square(found[value] - want[value]) for want, found in pairs)
-            errors.append(wrong / max(sum(_square(want[value]) for want, _ in pairs), 1e-30))
+            errors.append(wrong / max(sum(_square(want[value]) for want, _ in pairs), TINY))
         same = [
             compared([(want[name], found[name]) for want, found in pairs], self._labels)["label_agreement"]
             for name in network.outputs
@@ -245,6 +247,7 @@ class _Search:
         for one in sorted(self.found.values(), key=lambda c: self._distance(c.point)):
             best.setdefault(id(one.todo), one)
         starts = sorted(best.values(), key=lambda c: self._at_limit(c.point))[:STARTS]
+        starts = [self.reached(start.todo) for start in starts]
         for moves in MOVES:
             found = [self.refined(start, moves) for start in starts]
             starts = [min(found, key=lambda c: self._rank(c.point))]
@@ -265,12 +268,26 @@ class _Search:
             self.found[key] = Candidate(todo, factors, point)
         return self.found[key]
 
+    def reached(self, todo: Plan) -> Candidate:
+        """The candidate of this code with one factor for all that is nearest to the limit, if it can be just below."""
+        known = sorted((c for c in self.found.values() if c.todo is todo), key=lambda c: c.point.error)
+        known = [c for c in known if _common(c) >= _common(known[0])]  # below, it costs more and gives nothing
+        for _ in range(SHOTS):
+            known.sort(key=lambda c: self._distance(c.point))
+            if NEAR <= self._share(known[0].point) <= 1:
+                break
+            line = sorted((log(max(self._share(c.point), TINY)), log(_common(c))) for c in known)
+            factor = exp(np.interp(log((1 + NEAR) / 2), [x for x, _ in line], [y for _, y in line]))
+            if (one := self.measure(todo, dict.fromkeys(known[0].factors, _rounded(factor)))) is not None:
+                known.append(one)
+        return min(known, key=lambda c: self._distance(c.point))
+
     def refined(self, start: Candidate, moves: Sequence[float]) -> Candidate:
         """The best of what one change of each population's factor by each of `moves` leads to."""
         base, every = start.point, [(name, move) for name in start.factors for move in moves]
         changes: dict[str, list[Change]] = {name: [Change(f, 0.0, 0.0)] for name, f in start.factors.items()}
         for done, (name, move) in enumerate(every, 1):
-            factor = float(f"{start.factors[name] * move:.3g}")
+            factor = _rounded(start.factors[name] * move)
             if (one := self.measure(start.todo, {**start.factors, name: factor})) is not None:
                 changes[name].append(Change(factor, one.point.error**2 - base.error**2, one.point.synops - base.synops))
             self.progress("search: thresholds", done, len(every))
@@ -302,10 +319,10 @@ class _Search:
         """Of the limit that the search runs up to; 1 where there is none."""
         if self.limits.saves:
             return point.error / (self.limits.error or inf)
-        return point.synops / (self.limits.synops or point.synops)
+        return point.synops / self.limits.synops if self.limits.synops else 1.0
 
     def _distance(self, point: Point) -> tuple[float, float]:
-        return abs(log(max(self._share(point), 1e-30))), point.error
+        return abs(log(max(self._share(point), TINY))), point.error
 
     def _at_limit(self, point: Point) -> float:
         """What it would cost, or err, about, with thresholds that bring it to the limit."""
@@ -328,8 +345,16 @@ class Change:
 
 def _cheapest(changes: Mapping[str, Sequence[Change]], base: Point, price: float) -> dict[str, Change]:
     """The change of each population with the least E^2 + mu S; log2 mu = price, in units of the base."""
-    mu = base.error**2 / base.synops * 2.0**price
+    mu = base.error**2 / max(base.synops, TINY) * 2.0**price
     return {name: min(each, key=lambda c: c.error + mu * c.synops) for name, each in changes.items()}
+
+
+def _common(one: Candidate) -> float:
+    return next(iter(one.factors.values()), 1.0)
+
+
+def _rounded(factor: float) -> float:
+    return float(f"{factor:.3g}")
 
 
 def scaled(todo: Plan, factors: Factors) -> Plan:

@@ -64,7 +64,7 @@ def measured(file: str) -> tuple[float, float]:
     network, graph = snncc.load(file, engine="reference"), ingest("t.onnx")
     synops = macs = 0
     want, found = [], []
-    for feeds in sample_of({"x": x[None]} for x in DATA):
+    for feeds in sample_of(({"x": x[None]} for x in DATA), search.MOST):
         result = network.run(feeds)
         synops += result.counts.totals["synops"]
         macs += result.counts.totals["teacher_macs"]
@@ -84,7 +84,7 @@ def test_the_least_error_within_a_budget(here: Path) -> None:
     synops, error = measured("m.snn.onnx")
     assert synops <= 0.5 and synops == pytest.approx(chosen["synops"]) and error == pytest.approx(chosen["error"], 1e-3)
     assert chosen["error"] == min(p.error for p in points if p.synops <= 0.5) and chosen["labels"] is None
-    assert front(points) == points and found["samples"] == 16 and found["measured"] >= len(points)
+    assert front(points) == points and found["samples"] == 20 and found["measured"] >= len(points)
     assert "threshold-scale" in chosen["pipeline"] and f"{chosen['synops']:.3f}" in result.output
 
 
