@@ -130,7 +130,7 @@ def attribute(
     progress: Progress,
 ) -> Attribution:
     """Exchange layers of `network` on these samples and measure what each exchange takes from the error."""
-    lowered, rewrites = teacher.lowered([sample.feeds for sample in samples])
+    lowered, rewrites = teacher.lowered([sample.analog for sample in samples])
     own = float_weights(network, lowered)
     wrong = rescaled(network, own)
     networks = {
