@@ -291,6 +291,28 @@ def test_another_teacher_is_refused(volumes: Path) -> None:
     assert "the model was compiled from another teacher (t.onnx)" in text
 
 
+@pytest.mark.parametrize(
+    ("planted", "population", "node", "cause"),
+    [
+        ("neurons{layers=r3:if}", "r3", "", "unevenness"),
+        ("maxpool-to-avgpool", "", "MaxPool p1", "pooling rewrite"),
+    ],
+)
+def test_the_command_names_what_was_planted(
+    planted: str, population: str, node: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(TEACHER, "t.onnx")
+    np.save("data.npy", DATA)
+    options = ("--neuron", "settled", "--calibration", "max", "-T", 64, "-p", planted)
+    works("compile", "t.onnx", "-o", "m.snn.onnx", "--calibrate", "data.npy", *options)
+    shown = works("compare", "t.onnx", "m.snn.onnx", "--data", "data.npy", "--samples", 4, "--json", "r.json").stdout
+    first = json.loads(Path("r.json").read_text())["causes"][0]
+    assert (first["population"], first["node"], first["cause"]) == (population, node, cause)
+    row = next(line for line in shown.splitlines() if line.startswith(("layer ", "r", "MaxPool")) and cause in line)
+    assert row.split("  ")[0] == (node or population)
+
+
 @pytest.fixture
 def classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Array:
     """A classifier, samples, and the teacher's own answers; some changed."""
