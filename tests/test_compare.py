@@ -190,11 +190,13 @@ def test_a_population_that_reads_a_constant_current_is_exact() -> None:
         ("accuracy", [[0.1, 0.9, 0.0]], [1], 1.0),
         ("dice", [[[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]]], [[0, 1, 1]], (2 / 3 + 0) / 2),
         ("psnr", [[[[0.5, 0.5]]]], [[[0.4, 0.6]]], 20.0),
+        ("dice", np.array([[[0, 3, 3, 1]]]), [[[0, 3, 1, 255]]], 2 / 3 / 2),
     ],
 )
 def test_metrics_by_hand(name: str, output: Any, target: Any, value: float) -> None:
     metric = Metric(name, threshold=0.5)
-    counts = metric.counts(np.array(output, np.float32), np.array(target))
+    output = output if isinstance(output, np.ndarray) else np.array(output, np.float32)
+    counts = metric.counts(output, np.array(target))
     assert metric.value(counts) == pytest.approx(value, rel=1e-5)
     if name != "psnr":
         assert metric.value(counts + counts) == pytest.approx(value, rel=1e-5)
@@ -205,6 +207,8 @@ def test_labels_that_count_as_one_class() -> None:
     output[0, [0, 1, 2, 3], range(4)] = 1  # 0, 1, 2, 3
     counts = Metric("dice", foreground=(2, 3)).counts(output, np.array([[0, 2, 3, 2]]))
     assert Metric("dice").value(counts) == pytest.approx(2 * 2 / 5)
+    one = np.array([[[0.9, 0.9, 0.1, 0.1]]], np.float32)  # 1 is no label 2, also where there is no 2
+    assert Metric("dice", 0.5, (2,)).counts(one, np.array([[0, 1, 1, 0]])).tolist() == [[0, 2, 0]]
 
 
 # -- the command ----------------------------------------------------------------------------------------------------
