@@ -190,11 +190,13 @@ def test_a_population_that_reads_a_constant_current_is_exact() -> None:
         ("accuracy", [[0.1, 0.9, 0.0]], [1], 1.0),
         ("dice", [[[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]]], [[0, 1, 1]], (2 / 3 + 0) / 2),
         ("psnr", [[[[0.5, 0.5]]]], [[[0.4, 0.6]]], 20.0),
+        ("dice", np.array([[[0, 3, 3, 1]]]), [[[0, 3, 1, 255]]], 2 / 3 / 2),
     ],
 )
 def test_metrics_by_hand(name: str, output: Any, target: Any, value: float) -> None:
     metric = Metric(name, threshold=0.5)
-    counts = metric.counts(np.array(output, np.float32), np.array(target))
+    output = output if isinstance(output, np.ndarray) else np.array(output, np.float32)
+    counts = metric.counts(output, np.array(target))
     assert metric.value(counts) == pytest.approx(value, rel=1e-5)
     if name != "psnr":
         assert metric.value(counts + counts) == pytest.approx(value, rel=1e-5)
@@ -205,6 +207,8 @@ def test_labels_that_count_as_one_class() -> None:
     output[0, [0, 1, 2, 3], range(4)] = 1  # 0, 1, 2, 3
     counts = Metric("dice", foreground=(2, 3)).counts(output, np.array([[0, 2, 3, 2]]))
     assert Metric("dice").value(counts) == pytest.approx(2 * 2 / 5)
+    one = np.array([[[0.9, 0.9, 0.1, 0.1]]], np.float32)  # 1 is no label 2, also where there is no 2
+    assert Metric("dice", 0.5, (2,)).counts(one, np.array([[0, 1, 1, 0]])).tolist() == [[0, 2, 0]]
 
 
 # -- the command ----------------------------------------------------------------------------------------------------
@@ -256,6 +260,8 @@ def test_the_command_on_volumes(volumes: Path) -> None:
     keys = {"population", "cause", "error_with", "error_without", "share", "metric_without"}
     assert report["causes"][0].keys() >= keys
     assert "level quantisation" in shown and "dice after t steps" in shown
+    dense, skipping = report["crossover"]["against"][:2]
+    assert 0 < skipping["operations"] < dense["operations"]
 
 
 def test_plots(volumes: Path) -> None:
@@ -287,6 +293,28 @@ def test_another_teacher_is_refused(volumes: Path) -> None:
     onnx.save(TEACHER, "other.onnx")
     text = fails(2, "compare", "other.onnx", "m.snn.onnx", "--data", "images")
     assert "the model was compiled from another teacher (t.onnx)" in text
+
+
+@pytest.mark.parametrize(
+    ("planted", "population", "node", "cause"),
+    [
+        ("neurons{layers=r3:if}", "r3", "", "unevenness"),
+        ("maxpool-to-avgpool", "", "MaxPool p1", "pooling rewrite"),
+    ],
+)
+def test_the_command_names_what_was_planted(
+    planted: str, population: str, node: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(TEACHER, "t.onnx")
+    np.save("data.npy", DATA)
+    options = ("--neuron", "settled", "--calibration", "max", "-T", 64, "-p", planted)
+    works("compile", "t.onnx", "-o", "m.snn.onnx", "--calibrate", "data.npy", *options)
+    shown = works("compare", "t.onnx", "m.snn.onnx", "--data", "data.npy", "--samples", 4, "--json", "r.json").stdout
+    first = json.loads(Path("r.json").read_text())["causes"][0]
+    assert (first["population"], first["node"], first["cause"]) == (population, node, cause)
+    row = next(line for line in shown.splitlines() if line.startswith(("layer ", "r", "MaxPool")) and cause in line)
+    assert row.split("  ")[0] == (node or population)
 
 
 @pytest.fixture
@@ -342,6 +370,48 @@ def test_bad_labels(classes: Array, options: tuple[str, ...], text: str) -> None
     np.save("classes.npy", classes)
     Path("words.csv").write_text("cat\ndog\n")
     assert text in fails(2, "compare", "t.onnx", "m.snn.onnx", "--data", "data.npy", *options)
+
+
+def test_target_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PSNR, the mean over images: of the teacher by hand from the pixels."""
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    teacher = model("agraph (float[1,1,8,8] x, float[2,1,3,3] w1, float[1,2,1,1] w2) => (float y) { c = Conv "
+                    "<pads=[1,1,1,1]> (x, w1)\n r = Relu (c)\n y = Conv (r, w2) }")  # fmt: skip
+    teacher.metadata_props.add(key="snncc.preprocess", value='{"version": 1, "labels": null}')
+    onnx.save(teacher, "t.onnx")
+    rng, decibels = np.random.default_rng(4), []
+    for folder in ("noisy", "clean"):
+        Path(folder).mkdir()
+        for name in "ab":
+            image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(f"{folder}/{name}.png")
+    for name in "ab":
+        noisy, clean = (np.asarray(image.open(f"{f}/{name}.png"), np.float32) / 255 for f in ("noisy", "clean"))
+        error = expected(teacher, {"x": noisy[None, None]})["y"][0, 0] - clean
+        decibels.append(-10 * np.log10(np.square(error).mean()))
+    works("compile", "t.onnx", "-o", "m.snn.onnx", "--calibrate", "noisy", "-T", 4)
+    works("compare", "t.onnx", "m.snn.onnx", "--data", "noisy", "--labels", "clean", "--json", "r.json")
+    metric = json.loads(Path("r.json").read_text())["metric"]
+    assert metric["name"] == "psnr" and metric["teacher"] == pytest.approx(np.mean(decibels), rel=1e-5)
+    assert metric["spiking"] != metric["teacher"] and len(metric["prefixes"]) == 4
+
+
+def test_spike_trains_and_a_stretch_that_stays_analog() -> None:
+    """Both take samples of their own kind: a train for its own T, an encoder in the middle of the network."""
+    middle = model("agraph (float[1,8] x, float[16,8] wa, float[16,16] wb, float[5,16] wc) => (float y) {"
+                   "a = Gemm <transB=1> (x, wa)\n r = Relu (a)\n b = Gemm <transB=1> (r, wb)\n t = Tanh (b)\n"
+                   "s = Relu (t)\n y = Gemm <transB=1> (s, wc) }")  # fmt: skip
+    data = np.random.default_rng(5).random((6, 8)).astype(np.float32)
+    network = snncc.compile(middle, calibrate=data, allow_analog=True, timesteps=4, neuron="if")
+    assert network.interlude is not None
+    found = snncc.compare(middle, network, data, samples=6)
+    assert found.attribution.metric == found.spiking and found.prefixes is None
+    assert found.attribution.summary[-1].error_without < 0.01 < found.attribution.error
+    trains = np.random.default_rng(6).integers(0, 2, (6, 5, 1, 8, 8)).astype(np.float32)
+    network = snncc.compile(TEACHER, calibrate=list(trains), encoder="spikes", neuron="signed", timesteps=5)
+    found = snncc.compare(TEACHER, network, trains, samples=6)
+    assert found.counts.timesteps == 5 and found.prefixes is not None and len(found.prefixes) == 5
+    assert found.attribution.metric == pytest.approx(found.spiking, rel=1e-4)
 
 
 def test_arrays_in_python(classes: Array) -> None:

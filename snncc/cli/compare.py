@@ -8,9 +8,10 @@ import click
 
 from snncc.cli.run import usable_cores
 from snncc.cli.shared import Emit, preprocess_of, snncc_command
-from snncc.cli.tables import bars, steps_text, table
+from snncc.cli.tables import bars, crossover_table, steps_text, table
 from snncc.comparison import SAMPLES, Comparison, compare
 from snncc.comparison.metrics import METRICS
+from snncc.crossover import crossover
 from snncc.errors import OptionError
 
 MOST = 12  # rows of the table of causes
@@ -99,6 +100,8 @@ def _show(found: Comparison) -> None:
         click.echo(f"\n{found.metric} after t steps  {along}")
     elif found.note:
         click.echo(f"\n{found.metric} after t steps: {found.note}")
+    click.echo()
+    crossover_table(crossover(found.counts, found.nonzero))
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,7 @@ from snncc.comparison.causes import Attribution, Progress, Sample, attribute
 from snncc.comparison.layers import Layer, Layers
 from snncc.comparison.metrics import METRICS, Metric, Targets, Truth, Wish, metric_for
 from snncc.comparison.teacher import Teacher
+from snncc.crossover import crossover
 from snncc.errors import DataError, OptionError, SnnccError
 from snncc.graph import Array
 from snncc.model import Model, load
@@ -39,7 +40,7 @@ class Comparison:
         cases, samples: how many; some of the samples, `attribution` was measured on.
         prefixes: the metric over those samples at steps 1, ..., T of one run; None: `note` says why.
         layers: each population that fires, against the teacher's activation.
-        counts: what the run over all samples executed.
+        counts: what the run over all samples executed. nonzero: the teacher's MACs on them without those of zeros.
     """
 
     metric: str
@@ -50,16 +51,17 @@ class Comparison:
     layers: tuple[Layer, ...]
     attribution: Attribution
     counts: RunCounts
+    nonzero: int
     prefixes: tuple[float, ...] | None = None
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-like."""
+        """JSON-like; what is not finite is None."""
         found = self.attribution
         metric = {"name": self.metric, "teacher": self.teacher, "spiking": self.spiking, "cases": self.cases}
         sampled = {"samples": self.samples, "teacher": found.teacher, "spiking": found.metric, "error": found.error}
         metric |= {"prefixes": self.prefixes, "note": self.note, "sampled": sampled}
-        return {
+        return _finite({  # type: ignore[no-any-return]
             "metric": metric,
             "populations": [layer.to_dict() for layer in self.layers],
             "causes": [cause.to_dict() for cause in found.causes],
@@ -67,7 +69,17 @@ class Comparison:
             "timesteps": self.counts.timesteps,
             "latency": self.counts.latency,
             "totals": self.counts.totals,
-        }
+            "crossover": crossover(self.counts, self.nonzero),
+        })  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """With None in place of infinity and NaN, which JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def compare(
@@ -105,7 +117,8 @@ def compare(
     if samples < 1:
         raise OptionError(f"samples = {samples}", remedy="1 or more")
     model = model if isinstance(model, Model) else load(model, threads=threads)
-    steps, network = model.check_timesteps(timesteps), model.network
+    network, trains = model.network, any(p.timed for p in model.network.encoders)
+    steps = None if trains and timesteps is None else model.check_timesteps(timesteps)
     prepare = Preprocess.of({**network.meta.get("preprocess", {}), **(preprocess or {})})
     origin = Teacher.of(teacher, network)
     cases = _cases(data, model, prepare)
@@ -114,12 +127,13 @@ def compare(
     drawn = study.drawn
     assert study.metric is not None and study.counts is not None
     found = attribute(
-        network, origin, drawn, study.metric, timesteps=steps, seed=seed, threads=threads, progress=progress
-    )
+        network, origin, drawn, study.metric, timesteps=study.counts.timesteps, seed=seed, threads=threads,
+        progress=progress,
+    )  # fmt: skip
     note = WAITS if network.interlude or any(p.waits for p in network.populations) else ""
     return Comparison(
         study.metric.name, *study.scores(), study.cases, len(drawn), study.layers.result(study.counts), found,
-        study.counts, None if note else study.prefixes(progress), note,
+        study.counts, study.layers.nonzero.total, None if note else study.prefixes(progress), note,
     )  # fmt: skip
 
 
@@ -148,7 +162,8 @@ def _targets(labels: Any, prepare: Preprocess, metric: str | None, source: _Sour
     """Raises DataError where an input has none."""
     if labels is None:
         return None
-    found = Targets(labels if isinstance(labels, np.ndarray) else Path(labels), prepare, not prepare.labels)
+    values = metric == "psnr" or (metric is None and not prepare.labels)
+    found = Targets(labels if isinstance(labels, np.ndarray) else Path(labels), prepare, values)
     found.check(source.files)
     return found
 
@@ -156,9 +171,9 @@ def _targets(labels: Any, prepare: Preprocess, metric: str | None, source: _Sour
 class _Study:
     """Runs teacher and network over all samples: scores, layers, counts, and some samples drawn for what costs more."""
 
-    def __init__(self, model: Model, origin: Teacher, steps: int, seed: int, samples: int, wish: Wish):
+    def __init__(self, model: Model, origin: Teacher, steps: int | None, seed: int, samples: int, wish: Wish):
         self.model, self.steps, self.seed, self.most, self._wish = model, steps, seed, samples, wish
-        self.layers = Layers(model, origin, steps)
+        self.layers = Layers(model, origin)
         self.output = model.network.outputs[0]
         self.drawn: list[Sample] = []
         self.metric: Metric | None = None
@@ -197,15 +212,15 @@ class _Study:
             self.metric = self.metric or metric_for(self._wish, truth, pair[0])
             target, part = truth.sample(k) if truth else (self.metric.target(pair[0])[0], (...,))
             sample = Sample(feeds, analog, target, part)
-            for collector, output in zip(whole, pair, strict=True):
+            for collector, output in zip(whole, pair, strict=True) if case.volume else ():
                 collector.add({self.output: output})
             if not whole[0].images:
                 if truth and truth.volume:
                     what = f"outputs of shape {pair[0].shape} are no images of the input's size"
                     raise DataError(what, remedy="give labels as .npy or .csv, one a sample")
                 self._score([sample.counts(self.metric, output) for output in pair])
-            self.counts = self.counts or RunCounts(self.model.facts, self.model.engine, self.steps)
             assert result.counts.counts is not None
+            self.counts = self.counts or RunCounts(self.model.facts, self.model.engine, result.counts.timesteps)
             self.counts.add(result.counts.counts, input=case.name, index=k)
             self._draw(sample)
             progress(case.name, k + 1, case.count)

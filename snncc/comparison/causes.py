@@ -10,7 +10,7 @@ import numpy as np
 
 from snncc.comparison.exchange import COMPILED, Change, Changes, Exchanger, Form
 from snncc.comparison.metrics import Index, Metric
-from snncc.comparison.teacher import Rewrite, Teacher, float_weights, rescaled
+from snncc.comparison.teacher import Rewrite, Teacher, float_biases, float_weights, rescaled
 from snncc.encoders import Constant
 from snncc.graph import Array, Graph
 from snncc.network import Network, Population
@@ -130,13 +130,13 @@ def attribute(
     progress: Progress,
 ) -> Attribution:
     """Exchange layers of `network` on these samples and measure what each exchange takes from the error."""
-    lowered, rewrites = teacher.lowered([sample.feeds for sample in samples])
+    lowered, rewrites = teacher.lowered([sample.analog for sample in samples])
     own = float_weights(network, lowered)
     wrong = rescaled(network, own)
     networks = {
         "compiled": network,
         "rescaled": network.with_projections(wrong),
-        "float": network.with_projections(own),
+        "float": network.with_projections(own).with_populations(float_biases(network, lowered)),
     }
     ceilings = {p.name: p.kind.ceiling for p in lowered.populations if isinstance(p.kind, Rectifier)}
     exchanger = Exchanger(networks, ceilings, timesteps, seed, threads)

@@ -49,8 +49,8 @@ COMPILED = Change()
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """trains: by population, float32; of a readout V after the last step, float64 [C, *spatial]. values: those of graph
-    inputs, analog parts and readouts, by name."""
+    """trains: by population, int8 spikes or float32; of a readout V after the last step, float64 [C, *spatial].
+    values: those of graph inputs, analog parts and readouts, by name."""
 
     trains: Mapping[str, Array]
     values: Mapping[str, Array]
@@ -134,7 +134,7 @@ class Exchanger:
             x = x.mean(0) if population.timed else x
             return np.asarray(x / per_channel(population.unit, x.ndim), np.float32)[None]
         steps = range(1, self.timesteps + 1) if kind.fires else (1,)
-        return np.stack([kind.encode(x, t, self.seed) for t in steps]).astype(np.float32)
+        return np.stack([kind.encode(x, t, self.seed) for t in steps])
 
     def _train(self, population: Population, change: Change, trains: Mapping[str, Array]) -> Array:
         current = self._current(population, change.weights, trains)
@@ -153,7 +153,7 @@ class Exchanger:
             kind = replace(kind, **wide)  # type: ignore[type-var]
         state = kind.initial(population.shape)
         spikes = [kind.step(state, current[min(t, len(current) - 1)]) for t in range(self.timesteps)]
-        return np.asarray(kind.emit(state, self.timesteps) if kind.waits else np.stack(spikes), np.float32)
+        return kind.emit(state, self.timesteps) if kind.waits else np.stack(spikes)
 
     def _total(self, current: Array) -> Array:
         """V after the last step, float64: V <- base * V + I."""
@@ -195,7 +195,8 @@ class Exchanger:
             self._sessions[key] = _session(self.networks[weights], population.name, self.threads)
         session, names = self._sessions[key]
         incoming = dict.fromkeys(j.pre for j in self.network.incoming(population))
-        return np.asarray(session.run(None, {n: trains[pre] for n, pre in zip(names, incoming, strict=True)})[0])
+        read = {n: trains[pre].astype(np.float32, copy=False) for n, pre in zip(names, incoming, strict=True)}
+        return np.asarray(session.run(None, read)[0])
 
 
 def _session(network: Network, name: str, threads: int) -> tuple[onnxruntime.InferenceSession, list[str]]:

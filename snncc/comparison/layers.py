@@ -10,6 +10,7 @@ import numpy as np
 
 from snncc.comparison.teacher import Teacher
 from snncc.graph import Array
+from snncc.macs import NonzeroMacs
 from snncc.model import Model
 from snncc.network import Population
 from snncc.neurons.base import per_channel, total_count
@@ -46,10 +47,10 @@ class Layer:
 
 
 class Layers:
-    """Adds up what `Layer` says; memory does not grow with the samples."""
+    """Adds up what `Layer` says, and the teacher's MACs without those of zeros, in memory that does not grow."""
 
-    def __init__(self, model: Model, teacher: Teacher, timesteps: int):
-        self.network, self.graph, self.timesteps = model.network, teacher.graph, timesteps
+    def __init__(self, model: Model, teacher: Teacher):
+        self.network, self.graph = model.network, teacher.graph
         self._moments = {
             p.name: _Moments() for p in self.network.populations if p.fires and p.watched[0] in teacher.graph.types
         }
@@ -57,14 +58,17 @@ class Layers:
         for name in self._moments:
             self._readers.setdefault(self.network[name].watched[0], []).append(self.network[name])
         self._evaluator = Evaluator()
+        self.nonzero = NonzeroMacs(teacher.graph)
 
     def add(self, analog: Feeds, spikes: Mapping[str, Array]) -> dict[str, Array]:
         """One sample, as the teacher takes it; gives the teacher's outputs."""
-        made = {*self._readers, *self.network.outputs} - set(analog)
+        made = {*self._readers, *self.network.outputs, *self.nonzero.watch} - set(analog)
         outputs: dict[str, Array] = {}
         for name, x in (*analog.items(), *self._evaluator.each(self.graph, analog, sorted(made))):
             if name in self.network.outputs:
                 outputs[name] = x
+            if name in self.nonzero.watch:
+                self.nonzero.watch[name](x)
             for population in self._readers.get(name, ()):
                 exact = x[0][population.watched[1]].reshape(population.shape)
                 self._moments[population.name].add(exact, self._said(population, spikes[population.name]))

@@ -17,6 +17,7 @@ from snncc.errors import DataError, FormatError, OptionError, SnnccError
 from snncc.graph import Array
 
 METRICS = ("dice", "iou", "accuracy", "psnr", "agreement")
+MOST = 255  # labels of outputs that are labels themselves; 255 often stands for none
 NO_THRESHOLD = 'say it: --preprocess \'{"labels": {"threshold": 0.5}}\''
 Index = tuple[Any, ...]
 
@@ -26,8 +27,9 @@ class Metric:
     """A score that adds up over samples.
 
     Args:
-        name: dice, iou: of the foreground, or the mean over all classes above 0 that occur; accuracy: share of right
-            labels; agreement: the same against the teacher; psnr: 10 log10(peak^2 / mean squared error).
+        name: dice, iou: of the foreground, or the mean over all classes above 0 that occur (a label
+            beyond the outputs' classes counts as 0); accuracy: share of right labels; agreement: the same against the
+            teacher; psnr: 10 log10(peak^2 / mean squared error).
         threshold: of one-channel outputs.
         foreground: labels that count as one class; (): all above 0 for one-channel outputs, else each by itself.
         peak: of psnr; None: the largest magnitude in the target.
@@ -53,24 +55,20 @@ class Metric:
             remedy = "give labels of the size of the input: one for each sample, or one for each position"
             raise DataError(f"labels of shape {target.shape} for outputs of shape {output.shape}", remedy=remedy)
         target = target.reshape(found.shape)
-        several = output.ndim > 1 and output.shape[1] > 1 and not self.foreground
-        if not several:
-            found, target = self._is_foreground(found), self._is_foreground(target)
+        classes = MOST if np.issubdtype(output.dtype, np.integer) else output.shape[1]
+        if classes == 1 or self.foreground:
+            found = found > 0 if classes == 1 else np.isin(found, self.foreground)
+            target = np.isin(target, self.foreground) if self.foreground else target > 0
+            classes = 2
         if self.name in ("accuracy", "agreement"):
             return np.array([np.count_nonzero(found == target), found.size], np.float64)
-        classes = range(1, max(output.shape[1], int(target.max(initial=0)) + 1)) if several else (1,)
-        pairs = [(found == c, target == c) for c in classes]
-        return np.array([[np.sum(f & t), f.sum(), t.sum()] for f, t in pairs], np.float64)
+        f, t = (np.where((x > 0) & (x < classes), x, 0).ravel().astype(np.int64) for x in (found, target))
+        return np.stack([np.bincount(x, minlength=classes)[1:] for x in (f[f == t], f, t)], 1).astype(np.float64)
 
     def target(self, output: Array) -> Array:
         """What outputs are scored against where these are right: the labels they say, or themselves."""
         labels = None if self.name == "psnr" else labels_of(output, self.threshold)
         return output if labels is None else labels
-
-    def _is_foreground(self, labels: Array) -> Array:
-        if labels.max(initial=0) > 1 and self.foreground:
-            return np.isin(labels, self.foreground)
-        return labels > 0
 
     def value(self, counts: Array) -> float:
         """The score of counts, of one sample or added up; 1 where there is nothing to find and nothing was found."""
@@ -226,7 +224,7 @@ def metric_for(wish: Wish, truth: Truth | None, output: Array) -> Metric:
         if name not in (None, "agreement", "psnr"):
             raise OptionError(f"the metric {name} needs labels", remedy="--labels FOLDER")
         classes = prepare.labels and labels_of(output, prepare.threshold) is not None
-        return replace(plain, name=name or ("agreement" if classes else "psnr"), peak=None)
+        return replace(plain, name=name or ("agreement" if classes else "psnr"), foreground=(), peak=None)
     target = truth.sample(0)[0]
     usual = "psnr" if target.dtype.kind == "f" else "accuracy" if target.size == 1 else "dice"
     if name == "agreement" or (name is not None and (name == "psnr") != (usual == "psnr")):

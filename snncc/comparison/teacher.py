@@ -98,15 +98,32 @@ def float_weights(network: Network, lowered: Network) -> dict[Projection, Projec
         pre, post, teacher = network[j.pre], network[j.post], own.get(j.name)
         if post.is_gate or teacher is None or teacher.synapse.weight.shape != j.synapse.weight.shape:
             continue
-        assert pre.unit is not None and post.unit is not None
+        assert pre.unit is not None
         incoming = routed_unit(network, pre.name, pre.unit, j.routing, j.name)
-        theta = theta_of(post)
-        scale = np.divide(theta, post.unit, out=np.zeros_like(theta), where=post.unit > 0)
-        synapse = teacher.synapse.scaled(incoming, scale)
+        synapse = teacher.synapse.scaled(incoming, _scale(post))
         exact = replace(j, synapse=synapse.with_rows(synapse.rows().astype(np.float32), None))
         if not np.allclose(effective(j), exact.synapse.rows(), rtol=1e-5, atol=0):
             found[j] = exact
     return found
+
+
+def float_biases(network: Network, lowered: Network) -> dict[str, Population]:
+    """Populations with the teacher's own biases, unrounded, in units of this network."""
+    own = {p.name: p.bias for p in lowered.populations}
+    found = {}
+    for p in network.populations:
+        bias = own.get(p.name)
+        if bias is not None:
+            scale = _scale(p).reshape(-1, *(1,) * (bias.ndim - 1))
+            found[p.name] = replace(p, bias=np.asarray(bias * scale, np.float32))
+    return found
+
+
+def _scale(post: Population) -> Array:
+    """[C]: its integers for the teacher's 1; 0 where it never fires."""
+    theta = theta_of(post)
+    assert post.unit is not None
+    return np.divide(theta, post.unit, out=np.zeros_like(theta), where=post.unit > 0)
 
 
 def rescaled(network: Network, own: dict[Projection, Projection]) -> dict[Projection, Projection]:
