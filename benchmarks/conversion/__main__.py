@@ -19,7 +19,7 @@ import click
 from benchmarks import hippocampus as h
 from benchmarks.conversion import peers, report, side_by_side
 from benchmarks.conversion.agreement import agreement, agrees
-from benchmarks.conversion.measure import compiler, digest, models, rows, slug, teacher_scores
+from benchmarks.conversion.measure import compiler, digest, models, rows, teacher_scores
 from benchmarks.conversion.recipes import QUICK, RECIPES, Recipe, outcomes
 from benchmarks.conversion.tasks import Task, tasks
 
@@ -71,7 +71,7 @@ def main(
         recipes = [recipe for one, recipe in pairs if one == task]
         table = rows(task, recipes, made, work, split, limit, workers)
         if agree:
-            compare_engines(task, recipes, made, table, work, workers)
+            compare_engines(task, made, table, work, workers)
         about = report.facts(task) | {"rows": table, "goals": outcomes(task.name, table)}
         if others and split == "test" and not quick:
             about["peers"] = beside(task, table, work, split, limit, workers)
@@ -89,20 +89,15 @@ def main(
 
 
 def compare_engines(
-    task: Task,
-    recipes: list[Recipe],
-    made: dict[tuple[str, str], dict[str, Any]],
-    table: list[dict[str, Any]],
-    work: Path,
-    workers: int,
+    task: Task, made: dict[tuple[str, str], dict[str, Any]], table: list[dict[str, Any]], work: Path, workers: int
 ) -> None:
     """Write into each row what `agreement` found."""
-    ready = {recipe.name: recipe for recipe in recipes if "refused" not in made[task.name, recipe.name]}
     key, jobs, paths = digest(compiler()), {}, {}
-    for name, recipe in ready.items():
-        fact = made[task.name, name]
-        paths[name] = work / "agreement" / f"{task.name}-{slug(name)}-{fact['model']}-{key}.json"
-        jobs[paths[name]] = (task, recipe, fact["file"])
+    for row in table:
+        if "refused" not in row:
+            name = row["recipe"]
+            paths[name] = work / "agreement" / f"{task.name}-{row['model']}-{key}.json"
+            jobs[paths[name]] = (task, made[task.name, name]["file"])
     found = h.finished(jobs, agreement, workers, f"{task.name}: engines")
     for row in table:
         if row["recipe"] in paths:

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 
 import snncc
-from benchmarks.conversion.recipes import Recipe
 from benchmarks.conversion.tasks import Task
 from snncc.counting import closed_form
 from snncc.network import Network
@@ -18,9 +17,11 @@ from snncc.network import Network
 ENGINES = (("reference", 1), ("onnxruntime", 1), ("fast", 1), ("fast", 2), ("fast", 3))
 
 
-def agreement(task: Task, recipe: Recipe, file: Path) -> dict[str, Any]:
+def agreement(task: Task, file: Path) -> dict[str, Any]:
     """Differences over a real sample: all zero if the engines agree, and each count equals its closed form."""
-    network = snncc.load(file).network if task.crop is None else smaller(task, recipe)
+    network = snncc.load(file).network
+    if task.crop is not None:
+        network = smaller(task, network)
     sample = task.cropped(task.probe())
     want, *others = (snncc.load(network, engine, threads).run(sample, record=True) for engine, threads in ENGINES)
     counts = want.counts.counts
@@ -43,8 +44,8 @@ def agrees(found: dict[str, Any]) -> bool:
     return not any(value for key, value in found.items() if key.startswith("differing"))
 
 
-def smaller(task: Task, recipe: Recipe) -> Network:
-    """The recipe on the teacher for inputs of the size `task.crop`: the whole ones take the slow engines minutes."""
+def smaller(task: Task, network: Network) -> Network:
+    """The same passes on the teacher for inputs of the size `task.crop`: whole ones take the slow engines minutes."""
     model = onnx.load(task.teacher)
     (given,) = model.graph.input
     for value in (given, *model.graph.output):
@@ -53,4 +54,5 @@ def smaller(task: Task, recipe: Recipe) -> Network:
     del model.graph.value_info[:]
     shapes = {given.name: (1, *task.cropped(task.probe()).shape)}
     samples = [task.cropped(sample) for sample in task.calibration()]
-    return snncc.compile(model, calibrate=samples, shapes=shapes, **recipe.options)
+    passes, steps = network.meta["pipeline"], network.meta["timesteps"]
+    return snncc.compile(model, calibrate=samples, shapes=shapes, pipeline=passes, timesteps=steps)

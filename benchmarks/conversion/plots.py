@@ -9,7 +9,7 @@ from typing import Any
 Row = Mapping[str, Any]
 COLOURS = {
     "radix": "#0b6e99", "settled": "#2a9d3a", "signed": "#d1812a", "if": "#b04a4a", "multi-threshold": "#8e5bb5",
-    "default": "#000000",
+    "default": "#000000", "search": "#1a3c5e",
 }  # fmt: skip
 MARKS = "sv^D*Xp"  # of the peers
 SYNOPS = "synops_per_teacher_mac"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from math import inf
 from typing import Any
 
+BRAIN, CIFAR, BSD = "hippocampus-*", "cifar10-*", "bsd68-*"  # tasks
 RATE = ("settled", "signed", "if", "multi-threshold")  # families that say numbers by how many spikes they send
 
 
@@ -30,7 +31,7 @@ def radix(digits: int, factor: float = 1, *, bits: int = 8, fitted: bool = False
     passes += [f"calibrate-weights{{bits={bits}}}"] if fitted else []
     words = (f"thresholds x {factor:g}" if factor != 1 else "", f"int{bits}" if bits != 8 else "", FITTED * fitted)
     options = {"code": f"radix:{digits}", "calibration": "mse", "precision": f"int{bits}", "passes": passes}
-    tasks = ("hippocampus-*",) if factor != 1 else ("*",)
+    tasks = (BRAIN,) if factor != 1 else ("*",)
     return Recipe(", ".join([f"radix:{digits}", *filter(None, words)]), "radix", options, tasks)
 
 
@@ -40,29 +41,27 @@ def rate(neuron: str, steps: int, calibration: str = "mse", *, fitted: bool = Fa
     return Recipe(f"{neuron}, T = {steps}{f', {FITTED}' * fitted}", neuron.partition(":")[0], options)
 
 
-def within(synops: float, digits: int, factor: float, task: str) -> Recipe:
-    """A code and a factor that keep within some SynOps on val."""
-    return replace(radix(digits, factor), name=f"at most {synops:.2f} SynOps", tasks=(task,))
+def budget(synops: float) -> Recipe:
+    """Found by the search. It measures on calibration data; so it is asked for a little less than what is aimed at."""
+    return Recipe(f"budget of {synops} SynOps", "search", {"budget_synops": synops}, (BRAIN,))
 
 
 FITTED = "fitted weights"
 P99 = "percentile:99"  # plain neurons want lower thresholds than those of least squares
 RECIPES: tuple[Recipe, ...] = (
     Recipe("default", "default"),
-    within(0.60, 5, 2.0, "hippocampus-2d"),
-    within(0.50, 4, 1.6, "hippocampus-2d"),
-    within(0.60, 6, 1, "hippocampus-3d"),
-    within(0.50, 5, 1, "hippocampus-3d"),
+    *(budget(synops) for synops in (0.59, 0.49)),
     *(radix(k) for k in (2, 3, 4, 5, 6)),
     *(radix(k, f) for k, f in ((2, 1.6), (3, 1.25), (3, 1.6), (4, 1.25), (4, 2.0), (5, 2.8))),
     *(rate("settled", t) for t in (4, 8, 16, 32)),
     *(rate("signed", t) for t in (4, 8, 16, 32)),
     *(rate("if", t, P99) for t in (8, 16, 32)),
     *(rate("multi-threshold:2:signed", t) for t in (1, 2, 4)),
-    *(radix(3, bits=bits, fitted=fitted) for bits in (8, 6, 4) for fitted in (False, True) if bits < 8 or fitted),
+    *(radix(k, fitted=True) for k in (3, 4)),
+    *(radix(3, bits=bits, fitted=fitted) for bits in (6, 4) for fitted in (False, True)),
     rate("settled", 8, fitted=True),
     rate("signed", 8, fitted=True),
-    rate("if", 16, P99, fitted=True),
+    *(rate("if", t, P99, fitted=True) for t in (16, 32)),
 )
 QUICK = ("radix:2", "radix:3")
 
@@ -97,25 +96,24 @@ class Goal:
         return found
 
 
-BRAIN, CIFAR, BSD = "hippocampus-*", "cifar10-*", "bsd68-*"
 GOALS = (
     Goal(BRAIN, "default recipe: at most 0.001 at no more than 0.60 SynOps", "default", 0.001, 0.60),
-    Goal(BRAIN, "tuned on val: at most 0.001 at no more than 0.60 SynOps", "at most 0.60 SynOps", 0.001, 0.60),
-    Goal(BRAIN, "at no more than 0.50 SynOps: at most 0.002", "at most 0.50 SynOps", 0.002, 0.50),
+    Goal(BRAIN, "searched: at most 0.001 at no more than 0.60 SynOps", "budget of 0.59 SynOps", 0.001, 0.60),
+    Goal(BRAIN, "searched: at most 0.002 at no more than 0.50 SynOps", "budget of 0.49 SynOps", 0.002, 0.50),
     Goal(BRAIN, "settled, T = 8: at most 0.001", "settled, T = 8*", 0.001),
     Goal(BRAIN, "signed, T = 8: at most 0.0015", "signed, T = 8*", 0.0015),
     Goal(BRAIN, "plain IF, T = 16: at most 0.003", "if, T = 16*", 0.003),
     Goal(BRAIN, "multi-threshold of 2 levels, T = 2: at most 0.002", "multi-threshold:2:signed, T = 2", 0.002),
     Goal(BRAIN, "int6 weights cost at most 0.001", "radix:3, int6*", 0.001, against="radix:3"),
     Goal(BRAIN, "int4 weights cost at most 0.003", "radix:3, int4*", 0.003, against="radix:3"),
-    Goal(CIFAR, "radix:4: at most 0.3 points", "radix:4", 0.3),
-    Goal(CIFAR, "radix:3: at most 1.0 points", "radix:3", 1.0),
+    Goal(CIFAR, "radix:4: at most 0.3 points", "radix:4*", 0.3),
+    Goal(CIFAR, "radix:3: at most 1.0 points", "radix:3*", 1.0),
     Goal(CIFAR, "settled, T = 16: at most 0.5 points", "settled, T = 16", 0.5),
     Goal(CIFAR, "signed, T = 32: at most 0.3 points", "signed, T = 32", 0.3),
-    Goal(BSD, "radix of at most 6 steps: within 0.1 dB", "radix:?", 0.1),
+    Goal(BSD, "radix of at most 6 steps: within 0.1 dB", "radix:?*", 0.1),
     Goal(BSD, "settled, T = 32: within 0.3 dB", "settled, T = 32", 0.3),
     Goal(BSD, "signed, T = 32: within 0.3 dB", "signed, T = 32", 0.3),
-    Goal(BSD, "plain IF, T = 32: within 0.3 dB", "if, T = 32", 0.3),
+    Goal(BSD, "plain IF, T = 32: within 0.3 dB", "if, T = 32*", 0.3),
 )
 
 
