@@ -26,20 +26,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.conversion.teachers import data
 from benchmarks.conversion.teachers.export import export
-from benchmarks.conversion.teachers.models import BUILDERS, HERE
+from benchmarks.conversion.teachers.models import BUILDERS, HERE, load_onnx
 
 console = Console()
 
 
 @dataclass(frozen=True)
 class Recipe(ABC):
-    """How a teacher is trained. warmup: fraction of the steps in which the rate rises to `learning_rate`."""
+    """How a teacher is trained. warmup: fraction of the steps in which the rate rises to `learning_rate`.
+    start: the ONNX file whose weights it starts from."""
 
     epochs: int
     batch: int
     learning_rate: float
     warmup: float = 0.2
     seed: int = 0
+    start: str | None = None
 
     output = "output"  # name in the ONNX file
     metric = "metric"
@@ -224,16 +226,39 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
 @click.command(help=__doc__)
 @click.argument("name", type=click.Choice(sorted(RECIPES)))
 @click.option("--epochs", type=click.IntRange(1), help="Length of the schedule; default: the recipe's.")
+@click.option("--learning-rate", type=float, help="The highest; default: the recipe's.")
+@click.option(
+    "--start", type=click.Path(exists=True, path_type=Path), help="ONNX file of the same teacher to go on from."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: NAME.onnx beside this file.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Default: in the cache folder of the data.")
-def main(name: str, epochs: int | None, seed: int, threads: int, out: Path | None, checkpoint: Path | None) -> None:
-    recipe = replace(RECIPES[name], seed=seed, epochs=epochs or RECIPES[name].epochs)
+def main(
+    name: str,
+    epochs: int | None,
+    learning_rate: float | None,
+    start: Path | None,
+    seed: int,
+    threads: int,
+    out: Path | None,
+    checkpoint: Path | None,
+) -> None:
+    recipe = RECIPES[name]
+    recipe = replace(
+        recipe,
+        seed=seed,
+        epochs=epochs or recipe.epochs,
+        learning_rate=learning_rate or recipe.learning_rate,
+        start=start and start.name,
+    )
     out = out or HERE / f"{name}.onnx"
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    module = BUILDERS[name]().to(memory_format=torch.channels_last)
+    module = BUILDERS[name]()
+    if start is not None:
+        load_onnx(module, start)
+    module = module.to(memory_format=torch.channels_last)
     seconds = fit(module, recipe, checkpoint or data.default_cache() / f"{name}.pt")
     inputs, _ = recipe.samples("val")
     report: dict[str, Any] = {
