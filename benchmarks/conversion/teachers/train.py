@@ -26,20 +26,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.conversion.teachers import data
 from benchmarks.conversion.teachers.export import export
-from benchmarks.conversion.teachers.models import BUILDERS, HERE
+from benchmarks.conversion.teachers.models import BUILDERS, HERE, load_onnx
 
 console = Console()
 
 
 @dataclass(frozen=True)
 class Recipe(ABC):
-    """How a teacher is trained. warmup: fraction of the steps in which the rate rises to `learning_rate`."""
+    """How a teacher is trained. warmup: fraction of the steps in which the rate rises to `learning_rate`.
+    start: the ONNX file whose weights it starts from."""
 
     epochs: int
     batch: int
     learning_rate: float
     warmup: float = 0.2
     seed: int = 0
+    start: str | None = None
+    tutors: tuple[str, ...] = ()
 
     output = "output"  # name in the ONNX file
     metric = "metric"
@@ -100,7 +103,7 @@ class Classify(Recipe):
         return torch.optim.SGD(groups, self.learning_rate, momentum=0.9, nesterov=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
+        return F.cross_entropy(outputs, targets, label_smoothing=0 if self.tutors else self.smoothing)
 
     def samples(self, split: data.Split) -> tuple[data.Array, data.Array]:
         return data.cifar10(split)
@@ -156,7 +159,14 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def fit(module: nn.Module, recipe: Recipe, checkpoint: Path) -> float:
+@torch.no_grad()
+def soften(labels: Tensor, inputs: Tensor, tutors: list[nn.Module]) -> Tensor:
+    """Distillation: 0.3 of the label and 0.7 of what `tutors` say on average, as probabilities [n, classes]."""
+    said = torch.stack([tutor(inputs).float().softmax(1) for tutor in tutors]).mean(0)
+    return 0.3 * F.one_hot(labels, said.shape[1]) + 0.7 * said
+
+
+def fit(module: nn.Module, recipe: Recipe, checkpoint: Path, tutors: list[nn.Module]) -> float:
     """Run the epochs that `checkpoint` does not hold yet; the seconds that all of them took."""
     optimizer = recipe.optimizer(module)
     total = recipe.epochs * recipe.steps()
@@ -178,8 +188,10 @@ def fit(module: nn.Module, recipe: Recipe, checkpoint: Path) -> float:
             generator = torch.Generator().manual_seed(recipe.seed * 10_000 + epoch)  # a resumed run draws the same
             module.train()
             for inputs, targets in recipe.batches(generator):
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
                 with torch.autocast("cpu", torch.bfloat16):
-                    outputs = module(inputs.contiguous(memory_format=torch.channels_last))
+                    outputs = module(inputs)
+                    targets = soften(targets, inputs, tutors) if tutors else targets
                 loss = recipe.loss(outputs.float(), targets)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -224,17 +236,50 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
 @click.command(help=__doc__)
 @click.argument("name", type=click.Choice(sorted(RECIPES)))
 @click.option("--epochs", type=click.IntRange(1), help="Length of the schedule; default: the recipe's.")
+@click.option("--learning-rate", type=float, help="The highest; default: the recipe's.")
+@click.option(
+    "--start", type=click.Path(exists=True, path_type=Path), help="ONNX file of the same teacher to go on from."
+)
+@click.option(
+    "--tutor", "tutors", multiple=True, type=click.Path(exists=True, path_type=Path), help="NAME.onnx to distil."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: NAME.onnx beside this file.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Default: in the cache folder of the data.")
-def main(name: str, epochs: int | None, seed: int, threads: int, out: Path | None, checkpoint: Path | None) -> None:
-    recipe = replace(RECIPES[name], seed=seed, epochs=epochs or RECIPES[name].epochs)
+def main(
+    name: str,
+    epochs: int | None,
+    learning_rate: float | None,
+    start: Path | None,
+    tutors: tuple[Path, ...],
+    seed: int,
+    threads: int,
+    out: Path | None,
+    checkpoint: Path | None,
+) -> None:
+    recipe = RECIPES[name]
+    recipe = replace(
+        recipe,
+        seed=seed,
+        epochs=epochs or recipe.epochs,
+        learning_rate=learning_rate or recipe.learning_rate,
+        start=start and start.name,
+        tutors=tuple(path.name for path in tutors),
+    )
     out = out or HERE / f"{name}.onnx"
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    module = BUILDERS[name]().to(memory_format=torch.channels_last)
-    seconds = fit(module, recipe, checkpoint or data.default_cache() / f"{name}.pt")
+    module = BUILDERS[name]()
+    if start is not None:
+        load_onnx(module, start)
+    module = module.to(memory_format=torch.channels_last)
+    seconds = fit(
+        module,
+        recipe,
+        checkpoint or data.default_cache() / f"{name}.pt",
+        [load_onnx(BUILDERS[path.stem](), path).to(memory_format=torch.channels_last) for path in tutors],
+    )
     inputs, _ = recipe.samples("val")
     report: dict[str, Any] = {
         "name": name,
