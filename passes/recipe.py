@@ -22,9 +22,11 @@ from snncc.passes.network.calibrate import Calibrate
 from snncc.passes.network.choose import choice
 from snncc.passes.network.neurons import RADIX_STEPS, Neurons
 from snncc.passes.network.quantize import Quantize
+from snncc.passes.network.threshold_scale import ThresholdScale
 from snncc.pipeline import Pass
 
-DEFAULT_CODE = "radix:3"
+DEFAULT_CODE = "radix:4"
+MARGIN = 1.25  # of a radix code's thresholds above those of least squares: less clipped, and fewer spikes (decision 16)
 RATE_STEPS = 32
 PLAIN = ("if", "leaky")  # what such a neuron fires too early it cannot take back: it wants lower thresholds than mse's
 
@@ -60,7 +62,8 @@ def default_pipeline(
 ) -> list[Pass]:
     """The default recipe for the options of `snncc compile`.
 
-    neuron None: radix in a radix code, else signed. calibration None: mse, or the 99th percentile for PLAIN neurons.
+    neuron None: radix in a radix code, else signed. calibration None: mse (in a radix code times MARGIN), or the 99th
+    percentile for PLAIN neurons.
     code, timesteps: see `code_of`; with the neuron they tell mse how many levels a population can say.
 
     Raises:
@@ -74,9 +77,11 @@ def default_pipeline(
         raise OptionError(f"neuron {neuron!r} with the code {code}", remedy=remedy)
     levels = total_count(chosen.base, timesteps) * chosen.most
     levels = 0 if levels == timesteps else levels
-    calibration = calibration or ("percentile:99" if chosen.kind in PLAIN else "mse")
-    lower, calibrate = Lower(allow_analog=allow_analog), _calibrate(calibration, per, levels)
-    passes = [*graph_passes(), lower, calibrate, Neurons(kind=neuron, encoder=encoder)]
+    usual = calibration or ("percentile:99" if chosen.kind in PLAIN else "mse")
+    passes = [*graph_passes(), Lower(allow_analog=allow_analog), _calibrate(usual, per, levels)]
+    if calibration is None and chosen.base == 2:
+        passes.append(ThresholdScale(MARGIN))
+    passes.append(Neurons(kind=neuron, encoder=encoder))
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
@@ -101,7 +106,7 @@ def code_of(code: str | None, neuron: str | None, encoder: str, timesteps: int |
     if timesteps is None:
         timesteps = digits or RATE_STEPS
     if digits and timesteps != digits:
-        remedy = "its number of digits is its T: leave -T out, or --code for a rate code"
+        remedy = "its number of digits is its T: leave -T out; for a rate code leave --code out"
         raise OptionError(f"T = {timesteps} with the code {code}", remedy=remedy)
     return code, timesteps
 

@@ -25,7 +25,7 @@ from snncc.model import check_steps, make_engine
 from snncc.network import Network
 from snncc.onnx_file import write
 from snncc.passes import BUILTIN
-from snncc.passes.recipe import DEFAULT_CODE, RATE_STEPS, code_of, default_pipeline, digits_of, speaks_radix
+from snncc.passes.recipe import RATE_STEPS, code_of, default_pipeline, speaks_radix
 from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, run_pipeline
 from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
@@ -101,8 +101,9 @@ def plan(
             what = ", ".join(lost).replace("_", "-")
             raise OptionError(f"{what}: a pipeline of your own replaces it", remedy="say it in the pipeline")
         steps = known.parse(pipeline)
-        if timesteps is None:
-            timesteps = digits_of(DEFAULT_CODE) if speaks_radix(steps) else RATE_STEPS
+        if timesteps is None and speaks_radix(steps):
+            raise OptionError("a pipeline of radix neurons without its digits", remedy="give their number with -T")
+        timesteps = timesteps or RATE_STEPS
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
     for step in steps:
@@ -142,11 +143,12 @@ def compile(
         progress: called with (label, done, total) while data streams.
         budget_synops, max_error, max_timesteps: SynOps per teacher MAC, relative error of the outputs (search.py) and
             steps to keep within: codes and thresholds are searched, and the Pareto set written beside `output`.
-        options: code="radix:3" | "radix:K" | "rate"; rate as soon as one of the next three is named:
+        options: code="radix:4" | "radix:K" | "rate"; rate as soon as one of the next three is named:
             neuron="signed" | a text of choose.py, timesteps=32 (of a radix code always K),
             encoder="constant" | "poisson" | "spikes";
             precision="int8" | "float32", per="channel" | "layer" | "connection",
-            calibration="mse" ("percentile:99" for the neurons if and leaky) | "percentile:99.9:positive" | "max",
+            calibration="mse" | "percentile:99.9:positive" | "max" (by default mse, in a radix code times 1.25, and
+            "percentile:99" for the neurons if and leaky),
             allow_analog=False: may a stretch without spiking counterpart stay analog between readouts and encoders?
             passes=(): pass texts or passes to insert, pipeline=None: a text in place of all options before `passes`,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's

@@ -341,6 +341,10 @@ def test_where_the_passes_are_put() -> None:
     assert names[names.index("lower") + 1 :] == [
         "balance-thresholds", "threshold-scale", "neurons", "v-init", "bias-correction", "quantize"
     ]  # fmt: skip
+    steps = known.insert(steps, "calibrate-weights,v-init")
+    assert [step.name for step in steps][-3:] == ["v-init", "bias-correction", "calibrate-weights"]
+    steps = known.insert(default_pipeline(), "calibrate-weights,bias-correction")
+    assert [step.name for step in steps][-3:] == ["neurons", "bias-correction", "calibrate-weights"]
 
 
 @pytest.mark.parametrize(

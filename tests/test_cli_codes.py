@@ -71,16 +71,19 @@ def test_latency(options: list[str], inside: str, windows: int) -> None:
         assert json.loads(Path("r.json").read_text())["latency"] == 5 * windows
 
 
-DEFAULT = "calibrate{method=mse,levels=7},neurons{kind=radix},quantize"
+SCALED = "threshold-scale{factor=1.25},neurons{kind=radix},quantize"
+DEFAULT = f"calibrate{{method=mse,levels=15}},{SCALED}"
+THREE = f"calibrate{{method=mse,levels=7}},{SCALED}"
 
 
 @pytest.mark.parametrize(
     "options, pipeline, steps",
     [
-        ([], DEFAULT, 3),
-        (["--neuron", "radix"], DEFAULT, 3),
-        (["--code", "radix:3", "-T", "3"], DEFAULT, 3),
-        (["--code", "radix:5"], "calibrate{method=mse,levels=31},neurons{kind=radix},quantize", 5),
+        ([], DEFAULT, 4),
+        (["--neuron", "radix"], DEFAULT, 4),
+        (["--code", "radix:3", "-T", "3"], THREE, 3),
+        (["--code", "radix:5", "--calibration", "mse"],
+         "calibrate{method=mse,levels=31},neurons{kind=radix},quantize", 5),
         (["-T", "16"], "calibrate{method=mse},neurons,quantize", 16),
         (["--code", "rate"], "calibrate{method=mse},neurons,quantize", 32),
         (["--neuron", "settled"], "calibrate{method=mse},neurons{kind=settled},quantize", 32),
@@ -90,7 +93,7 @@ DEFAULT = "calibrate{method=mse,levels=7},neurons{kind=radix},quantize"
         (["--neuron", "multi-threshold:2", "-T", "2"],
          "calibrate{method=mse,levels=6},neurons{kind=multi-threshold:2},quantize", 2),
         (["--encoder", "poisson"], "calibrate{method=mse},neurons{encoder=poisson},quantize", 32),
-        (["--pipeline", f"lower,{DEFAULT}"], DEFAULT, 3),
+        (["--pipeline", f"lower,{THREE}", "-T", "3"], THREE, 3),
         (["--pipeline", "lower,calibrate,neurons,quantize"], "calibrate,neurons,quantize", 32),
     ],
 )
@@ -112,10 +115,11 @@ def test_the_recipe(options: list[str], pipeline: str, steps: int) -> None:
         (["--code", "rate", "--neuron", "radix"], "neuron 'radix' with the code rate"),
         (["--code", "radix:3", "--encoder", "poisson"], "poisson gives no digits of the code radix:3"),
         (["--code", "radix:3", "--encoder", "spikes"], "spikes gives no digits of the code radix:3"),
-        (["-p", "neurons{kind=if}"], "a pass sets neurons of another code than radix:3"),
+        (["-p", "neurons{kind=if}"], "a pass sets neurons of another code than radix:4"),
         (["-T", "4", "-p", "neurons{kind=radix}"], "a pass sets neurons of another code than rate"),
         (["-p", "calibrate{q=99}"], "q=99.0 with the method mse"),
         (["-T", "0"], "at least one time step"),
+        (["--pipeline", f"lower,{DEFAULT}"], "a pipeline of radix neurons without its digits"),
     ],
 )
 def test_options_that_do_not_go_together(options: list[str], message: str) -> None:
@@ -127,12 +131,12 @@ def test_a_radix_file_refuses_other_steps_and_spike_trains() -> None:
     network = snncc.compile(teacher(), "m.snn.onnx", calibrate="data.npy")
     run = snncc.load("m.snn.onnx")
     sample = np.load("data.npy")[0]
-    assert np.array_equal(run.run(sample, 3).outputs["y"], run.run(sample).outputs["y"])
-    for steps in (1, 2, 4, 24, 25):
-        with pytest.raises(OptionError, match="a radix code of 3 digits") as refusal:
+    assert np.array_equal(run.run(sample, 4).outputs["y"], run.run(sample).outputs["y"])
+    for steps in (1, 2, 3, 24, 25):
+        with pytest.raises(OptionError, match="a radix code of 4 digits") as refusal:
             run.run(sample, steps)
         assert refusal.value.remedy
-        assert "radix code of 3 digits" in fails(2, "run", "m.snn.onnx", "data.npy", "-o", "o.npy", "-T", steps)
+        assert "radix code of 4 digits" in fails(2, "run", "m.snn.onnx", "data.npy", "-o", "o.npy", "-T", steps)
     with pytest.raises(DataError, match="shape"):
         run.run(np.zeros((3, 1, 8, 8), np.float32))
     encoder = network.encoders[0]
@@ -144,7 +148,7 @@ def test_a_radix_file_refuses_other_steps_and_spike_trains() -> None:
 @pytest.mark.parametrize(
     "options, needs",
     [
-        ([], [("Radix", "a shift-add membrane (+3 bits), 3 compares; skips buffered (3 bits a neuron)")]),
+        ([], [("Radix", "a shift-add membrane (+4 bits), 4 compares; skips buffered (4 bits a neuron)")]),
         (["-T", "8"], [("Signed", "negative events, a counter of 4 bits a neuron")]),
         (["--neuron", "if", "-T", "8"], [("IntegrateFire", "")]),
         (["--neuron", "leaky", "-T", "8"], [("Leaky", "a multiplication by the leak at each step")]),

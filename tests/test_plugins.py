@@ -255,7 +255,7 @@ def test_where_passes_are_put(installed: Path) -> None:
     names = [step.name for step in known.insert(default_pipeline(precision="float32"), "double-head")]
     assert names[-1] == "double-head"
     text = pipeline_text(known.insert(default_pipeline(per="layer"), "calibrate{method=percentile,q=99}"))
-    assert "calibrate{q=99.0,per=layer,levels=7}" in text
+    assert "calibrate{q=99.0,per=layer,levels=15}" in text
     assert pipeline_text(known.parse(text)) == text
     with pytest.raises(OptionError, match=r"q=99\.0 with the method mse"):
         known.insert(default_pipeline(), "calibrate{q=99}")

@@ -37,9 +37,7 @@ ALL = "*"
 @click.option("--calibrate", multiple=True, metavar="PATH...", help="Data; NAME=PATH for several inputs.")
 @click.option("-T", "timesteps", type=int, help="Time steps of a rate code: 32.")
 @click.option("--precision", default="int8", show_default=True, metavar="int8|float32")
-@click.option(
-    "--calibration", metavar="mse|percentile:Q[:positive]|max", help="Default: mse; percentile:99 for if and leaky."
-)
+@click.option("--calibration", metavar="mse|percentile:Q[:positive]|max", help="Default: mse; of if, percentile:99.")
 @click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel", "connection"]))
 @click.option("--code", metavar="radix:K|rate", help=f"Default: {DEFAULT_CODE}; rate with --neuron, -T or --encoder.")
 @click.option("--neuron", metavar="KIND", help=f"Of a rate code; default: signed. {FORMS}.")

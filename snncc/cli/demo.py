@@ -42,6 +42,7 @@ def command(emit: Emit) -> None:
         model = load(Path(folder) / "model.snn.onnx")
         found, measured = agreement(todo, model, stream, prepare.threshold, progress)
         show("", found)
+        click.echo()
         recipe_table(network.with_meta(measured=measured))
         click.echo(f"\nrun {SUBJECT}, slice by slice")
         path = images / f"{SUBJECT}.nii.gz"
