@@ -185,13 +185,13 @@ def hippocampus(dims: int) -> Hippocampus:
 
 def cifar10(net: str, title: str) -> Cifar10:
     file = TEACHERS / f"{net}.onnx"
-    words = ("accuracy, %", "points", "image", "output")
+    words = ("accuracy, %", "points", "image", "logits")
     return Cifar10(f"cifar10-{net}", f"CIFAR-10, {title}", *words, file, few=2000, digits=2, peers=(250, 1000))
 
 
 def tasks() -> list[Task]:
     """All of them, also those that are missing."""
-    bsd = ("bsd68-dncnn", "BSD68, sigma 25, DnCNN-like", "PSNR, dB", "dB", "image", "output", TEACHERS / "dncnn.onnx")
+    bsd = ("bsd68-dncnn", "BSD68, sigma 25, DnCNN-like", "PSNR, dB", "dB", "image", "noise", TEACHERS / "dncnn.onnx")
     return [
         hippocampus(2),
         hippocampus(3),
