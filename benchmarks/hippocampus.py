@@ -19,7 +19,7 @@ from snncc.runtime.host import HostSession
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "hippocampus"
 sys.path.insert(0, str(EXAMPLE))
-import data  # noqa: E402  the example's own loading and preprocessing
+import data  # type: ignore[import-not-found]  # noqa: E402  the example's own loading and preprocessing
 
 DIMENSIONS = (2, 3)
 BUNDLED = not data.data_root().is_dir()  # without the data set, the example's volumes stand for every split
@@ -56,17 +56,31 @@ def compiled(folder: Path, dims: int, **options: Any) -> Path:
     return file
 
 
-def finished(jobs: Mapping[Path, tuple[Any, ...]], task: Callable[..., Any], workers: int) -> dict[Path, Any]:
+def finished(
+    jobs: Mapping[Path, tuple[Any, ...]], task: Callable[..., Any], workers: int, label: str = "subjects"
+) -> dict[Path, Any]:
     """What `task` gives for each job's arguments. Each result is kept as JSON at the job's path, so that an
     interrupted benchmark goes on where it stopped."""
-    with ProcessPoolExecutor(workers) as pool, Progress() as progress:
-        bar = progress.add_task("subjects", total=len(jobs))
-        todo = {pool.submit(task, *job): path for path, job in jobs.items() if not path.exists()}
-        progress.update(bar, completed=len(jobs) - len(todo))
-        for future in as_completed(todo):
-            todo[future].write_text(json.dumps(future.result()))
-            progress.advance(bar)
+    pool = ProcessPoolExecutor(workers)
+    try:
+        with Progress() as progress:
+            bar = progress.add_task(label, total=len(jobs))
+            todo = {pool.submit(task, *job): path for path, job in jobs.items() if not path.exists()}
+            progress.update(bar, completed=len(jobs) - len(todo))
+            for future in as_completed(todo):
+                keep(todo[future], json.dumps(future.result()))
+                progress.advance(bar)
+    finally:
+        pool.shutdown(cancel_futures=True)  # interrupted, only what runs now is waited for
     return {path: json.loads(path.read_text()) for path in jobs}
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".half")
+    half.write_text(text)
+    half.replace(path)
 
 
 @lru_cache(maxsize=4)

@@ -44,7 +44,7 @@ def main(volumes: int, steps: int, neuron: str, work: Path, out: Path) -> None:
     """Compare the three engines; exit 1 if anything differs."""
     rows = []
     for dims in h.DIMENSIONS:
-        file = h.compiled(work, dims, neuron=neuron)
+        file = h.compiled(work, dims, neuron=neuron, calibration="percentile:99.9", per="channel")
         for name in track(h.subjects("test", volumes), f"{dims}D"):
             rows.append(compare(file, name, dims, steps))
     lines = [

@@ -17,6 +17,7 @@ from snncc.passes.lower import Lower
 from snncc.passes.network.balance_thresholds import BalanceThresholds
 from snncc.passes.network.bias_correction import BiasCorrection
 from snncc.passes.network.calibrate import Calibrate
+from snncc.passes.network.calibrate_weights import CalibrateWeights
 from snncc.passes.network.neurons import Neurons
 from snncc.passes.network.quantize import Quantize
 from snncc.passes.network.threshold_scale import ThresholdScale
@@ -45,4 +46,5 @@ BUILTIN: tuple[type[Pass], ...] = (
     VInit,
     BiasCorrection,
     Quantize,
+    CalibrateWeights,
 )

@@ -245,7 +245,8 @@ class _Lowering(Builder):
         if isinstance(window, str):
             raise self._refusal(node, window)
         out: list[Block] = []
-        for block in self._form(node.inputs[0]):
+        blocks = self._form(node.inputs[0])
+        for block in blocks:
             if block.spikes is None or self._is_analog(block):
                 block = self._relay(block, node, "max pooling needs spikes")
             term = block.spikes
@@ -255,7 +256,9 @@ class _Lowering(Builder):
             synapse = replace(window, weight=np.ones(block.shape[0], np.float32))
             self._project(term, name, synapse, node.origin)
             shape = synapse.shape(block.shape)
-            self.populations[name] = Population(name, shape, MaxGate(), None, None, "", node.origin)
+            start = sum(b.shape[0] for b in out)
+            value = node.output if len(blocks) == 1 else f"{node.output}[{start}:{start + shape[0]}]"
+            self.populations[name] = Population(name, shape, MaxGate(), None, None, value, node.origin)
             out.append(Block(shape, (Term(name, shape),)))
         self.context.note(node.label, "lowered", "an exact spiking gate: maximum of running counts")
         return named(node.output, tuple(out))

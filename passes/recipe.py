@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from snncc.errors import OptionError
 from snncc.neurons.base import total_count
 from snncc.passes.graph.clip_to_relu import ClipToRelu
@@ -20,7 +22,13 @@ from snncc.passes.network.calibrate import Calibrate
 from snncc.passes.network.choose import choice
 from snncc.passes.network.neurons import RADIX_STEPS, Neurons
 from snncc.passes.network.quantize import Quantize
+from snncc.passes.network.threshold_scale import ThresholdScale
 from snncc.pipeline import Pass
+
+DEFAULT_CODE = "radix:4"
+MARGIN = 1.25  # of a radix code's thresholds above those of least squares: less clipped, and fewer spikes (decision 16)
+RATE_STEPS = 32
+PLAIN = ("if", "leaky")  # what such a neuron fires too early it cannot take back: it wants lower thresholds than mse's
 
 
 def graph_passes() -> list[Pass]:
@@ -44,36 +52,68 @@ def graph_passes() -> list[Pass]:
 def default_pipeline(
     *,
     precision: str = "int8",
-    calibration: str = "percentile:99.9",
+    calibration: str | None = None,
     per: str = "channel",
-    code: str = "rate",
+    code: str | None = None,
     neuron: str | None = None,
     encoder: str = "constant",
     allow_analog: bool = False,
-    timesteps: int = 32,
+    timesteps: int | None = None,
 ) -> list[Pass]:
-    """The default recipe for the options of `snncc compile`; neuron None: signed, or radix for the code radix:K.
+    """The default recipe for the options of `snncc compile`.
 
-    timesteps: tell calibration=mse how many levels a population can say, with the code and the neuron.
+    neuron None: radix in a radix code, else signed. calibration None: mse (in a radix code times MARGIN), or the 99th
+    percentile for PLAIN neurons.
+    code, timesteps: see `code_of`; with the neuron they tell mse how many levels a population can say.
 
     Raises:
-        OptionError: an option means nothing.
+        OptionError: an option means nothing, or does not go with another.
     """
-    digits = digits_of(code)
-    neuron = neuron or ("radix" if digits else "signed")
+    code, timesteps = code_of(code, neuron, encoder, timesteps)
+    neuron = neuron or ("signed" if code == "rate" else "radix")
     chosen = choice(neuron)
-    if bool(digits) != (chosen.base == 2):
-        remedy = "the neuron radix and the code radix:K go together: leave --neuron out"
+    if (code == "rate") != (chosen.base == 1):
+        remedy = "--code radix:K without --neuron and -T, or another neuron without --code"
         raise OptionError(f"neuron {neuron!r} with the code {code}", remedy=remedy)
-    levels = total_count(chosen.base, digits or timesteps) * chosen.most
+    levels = total_count(chosen.base, timesteps) * chosen.most
     levels = 0 if levels == timesteps else levels
-    lower, calibrate = Lower(allow_analog=allow_analog), _calibrate(calibration, per, levels)
-    passes = [*graph_passes(), lower, calibrate, Neurons(kind=neuron, encoder=encoder)]
+    usual = calibration or ("percentile:99" if chosen.kind in PLAIN else "mse")
+    passes = [*graph_passes(), Lower(allow_analog=allow_analog), _calibrate(usual, per, levels)]
+    if calibration is None and chosen.base == 2:
+        passes.append(ThresholdScale(MARGIN))
+    passes.append(Neurons(kind=neuron, encoder=encoder))
     if precision.startswith("int") and precision[3:].isdigit():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
         raise OptionError(f"precision {precision!r} is unknown", remedy="int8 or float32")
     return passes
+
+
+def code_of(code: str | None, neuron: str | None, encoder: str, timesteps: int | None) -> tuple[str, int]:
+    """The code and its time steps. Without `code`: DEFAULT_CODE, but rate where a neuron, an encoder that gives spikes
+    or a T is named.
+
+    Raises:
+        OptionError: the code is unknown, or does not go with the encoder or T.
+    """
+    if code is None:
+        free = neuron in (None, "radix") and encoder == "constant" and timesteps is None
+        code = DEFAULT_CODE if free else "rate"
+    digits = digits_of(code)
+    if digits and encoder != "constant":
+        remedy = "--code rate, or the encoder constant"
+        raise OptionError(f"the encoder {encoder} gives no digits of the code {code}", remedy=remedy)
+    if timesteps is None:
+        timesteps = digits or RATE_STEPS
+    if digits and timesteps != digits:
+        remedy = "its number of digits is its T: leave -T out; for a rate code leave --code out"
+        raise OptionError(f"T = {timesteps} with the code {code}", remedy=remedy)
+    return code, timesteps
+
+
+def speaks_radix(passes: Iterable[Pass]) -> bool:
+    """Does this pipeline make a network of radix neurons?"""
+    return any(isinstance(step, Neurons) and choice(step.kind).base == 2 for step in passes)
 
 
 def digits_of(code: str) -> int | None:

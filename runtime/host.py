@@ -40,7 +40,7 @@ class HostSession:
             model = to_onnx(replace(part, inputs=tuple(self._inputs)), dynamic_batch=dynamic_batch)
             try:
                 self._session = onnxruntime.InferenceSession(
-                    model.SerializeToString(), _options(threads), providers=["CPUExecutionProvider"]
+                    model.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
                 )
             except Exception as error:  # each of its error codes is a class of its own
                 raise _unable(error) from None
@@ -115,7 +115,8 @@ def _unable(error: Exception) -> FormatError:
     return FormatError(f"onnxruntime cannot run the network: {first_line(error)}", remedy=REEXPORT)
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Of every session: nothing is rewritten, nothing kept."""
     options = onnxruntime.SessionOptions()
     # Its default level turns zero Pad + MaxPool into a MaxPool padded with -inf, which is another function.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

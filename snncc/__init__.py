@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snncc import errors
     from snncc.api import compile
+    from snncc.comparison import compare
     from snncc.model import Model, Result, load
 
     __version__: str
 
-__all__ = ["Model", "Result", "__version__", "compile", "errors", "load"]
+__all__ = ["Model", "Result", "__version__", "compare", "compile", "errors", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,5 +28,6 @@ def __getattr__(name: str) -> Any:
     if name == "errors":
         return importlib.import_module("snncc.errors")
     if name in __all__:
-        return getattr(importlib.import_module("snncc.api" if name == "compile" else "snncc.model"), name)
+        homes = {"compile": "snncc.api", "compare": "snncc.comparison"}
+        return getattr(importlib.import_module(homes.get(name, "snncc.model")), name)
     raise AttributeError(f"module 'snncc' has no attribute {name!r}")

@@ -25,7 +25,7 @@ from snncc.model import check_steps, make_engine
 from snncc.network import Network
 from snncc.onnx_file import write
 from snncc.passes import BUILTIN
-from snncc.passes.recipe import default_pipeline, digits_of
+from snncc.passes.recipe import RATE_STEPS, code_of, default_pipeline, speaks_radix
 from snncc.pipeline import Context, Feeds, Note, Observer, Pass, pipeline_text, run_pipeline
 from snncc.plugins import Registry, insert_pass, registry
 from snncc.provenance import preprocess_of, teacher_of, versions
@@ -34,7 +34,6 @@ from snncc.runtime.trace import Engine
 
 PathLike = str | os.PathLike[str]
 Stream = Callable[[], Iterator[Feeds]]
-TIMESTEPS = 32
 MEASURED = "output "  # begins the notes on how far a pass that approximates changed the teacher's outputs
 
 
@@ -71,9 +70,9 @@ def plan(
     *,
     timesteps: int | None = None,
     precision: str = "int8",
-    calibration: str = "percentile:99.9",
+    calibration: str | None = None,
     per: str = "channel",
-    code: str = "rate",
+    code: str | None = None,
     neuron: str | None = None,
     encoder: str = "constant",
     allow_analog: bool = False,
@@ -84,12 +83,7 @@ def plan(
     example_input: Any = None,
 ) -> Plan:
     """Read the teacher and choose the passes; the arguments are those of `compile`."""
-    digits = digits_of(code)
-    if timesteps is None:
-        timesteps = digits or TIMESTEPS
-    if digits and timesteps != digits:
-        raise OptionError(f"T = {timesteps} with the code {code}", remedy="its number of digits is its T: leave -T out")
-    if timesteps < 1:
+    if timesteps is not None and timesteps < 1:
         raise OptionError(f"T = {timesteps}: at least one time step is needed", remedy="give -T 1 or more")
     source = _onnx(teacher, example_input)
     graph = ingest(source, shapes)
@@ -99,17 +93,23 @@ def plan(
         "encoder": encoder, "allow_analog": allow_analog,
     }  # fmt: skip
     if pipeline is None:
-        steps = default_pipeline(**recipe, timesteps=timesteps)  # type: ignore[arg-type]
+        code, timesteps = code_of(code, neuron, encoder, timesteps)
+        steps = default_pipeline(**recipe | {"code": code}, timesteps=timesteps)  # type: ignore[arg-type]
     else:
         usual = inspect.signature(default_pipeline).parameters
         if lost := [key for key, value in recipe.items() if value != usual[key].default]:
             what = ", ".join(lost).replace("_", "-")
             raise OptionError(f"{what}: a pipeline of your own replaces it", remedy="say it in the pipeline")
         steps = known.parse(pipeline)
+        if timesteps is None and speaks_radix(steps):
+            raise OptionError("a pipeline of radix neurons without its digits", remedy="give their number with -T")
+        timesteps = timesteps or RATE_STEPS
     for extra in passes:
         steps = known.insert(steps, extra) if isinstance(extra, str) else insert_pass(steps, extra)
     for step in steps:
         known.check(step.name)
+    if pipeline is None and (code == "rate") == speaks_radix(steps):
+        raise OptionError(f"a pass sets neurons of another code than {code}", remedy="name the code with --code, too")
     meta = {
         "timesteps": timesteps,
         "preprocess": {**preprocess_of(graph), **(preprocess or {})},
@@ -127,6 +127,9 @@ def compile(
     calibrate: PathLike | Array | Iterable[Any] | Stream | None = None,
     observers: Iterable[Observer] = (),
     progress: Callable[[str, int, int | None], None] | None = None,
+    budget_synops: float | None = None,
+    max_error: float | None = None,
+    max_timesteps: int | None = None,
     **options: Any,
 ) -> Network:
     """Compile a trained network to a spiking one.
@@ -138,10 +141,14 @@ def compile(
             arrays or of dicts by input name; or a function that gives a new iterator over such dicts at each call.
         observers: called after each pass.
         progress: called with (label, done, total) while data streams.
-        options: timesteps=32 (K for radix:K), precision="int8" | "float32",
-            calibration="percentile:99.9" | "percentile:99.9:positive" | "max" | "mse",
-            per="channel" | "layer" | "connection", code="rate" | "radix:K", neuron=None: signed, or a text of
-            choose.py, encoder="constant" | "poisson" | "spikes",
+        budget_synops, max_error, max_timesteps: SynOps per teacher MAC, relative error of the outputs (search.py) and
+            steps to keep within: codes and thresholds are searched, and the Pareto set written beside `output`.
+        options: code="radix:4" | "radix:K" | "rate"; rate as soon as one of the next three is named:
+            neuron="signed" | a text of choose.py, timesteps=32 (of a radix code always K),
+            encoder="constant" | "poisson" | "spikes";
+            precision="int8" | "float32", per="channel" | "layer" | "connection",
+            calibration="mse" | "percentile:99.9:positive" | "max" (by default mse, in a radix code times 1.25, and
+            "percentile:99" for the neurons if and leaky),
             allow_analog=False: may a stretch without spiking counterpart stay analog between readouts and encoders?
             passes=(): pass texts or passes to insert, pipeline=None: a text in place of all options before `passes`,
             shapes: input name -> shape where the file leaves it open, preprocess: overrides of the teacher's
@@ -149,13 +156,22 @@ def compile(
 
     Raises:
         UnsupportedError: a node without exact spiking counterpart, before any data is read.
+        PassError: no network was found within the limits.
         SnnccError: anything else a user can act on.
     """
     todo = plan(teacher, **options)
     stream = calibration_stream(calibrate, todo)
+    limits, found = (budget_synops, max_error, max_timesteps), None
+    if any(limit is not None for limit in limits):
+        from snncc.pareto import Limits  # these two import this module
+        from snncc.search import search
+
+        todo, found = search(teacher, Limits(*limits), stream, progress, output, **options)
     network = execute(todo, stream, observers, progress)
     if output is not None:
         write(network, output)
+        if found is not None:
+            found.save(Path(output))
     return network
 
 

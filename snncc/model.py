@@ -65,7 +65,8 @@ class Model:
 
         Raises:
             DataError: the input does not fit.
-            OptionError: `timesteps` is below 1, or above the largest that cannot overflow.
+            OptionError: `timesteps` is below 1, above the largest that cannot overflow, or not the number of digits
+                of a radix code.
         """
         values = checked(inputs, self.network.input_shapes)
         lengths = {len(values[name]) for name, shape in self.network.input_shapes.items() if shape[0] == 0}
@@ -112,9 +113,14 @@ def _read(encoder: Population, values: Mapping[str, Array]) -> Array:
 
 
 def check_steps(steps: int, network: Network) -> None:
-    most = network.meta.get("t_max")
+    most, made = network.meta.get("t_max"), network.meta.get("timesteps")
     if steps < 1:
         raise OptionError(f"T = {steps}: at least one time step is needed", remedy="give -T 1 or more")
+    if network.base == 2 and made is not None and steps != made:
+        raise OptionError(
+            f"T = {steps}: this network speaks a radix code of {made} digits, one a step",
+            remedy=f"leave -T out; compile with --code radix:K for K digits, with -T {steps} for a rate code",
+        )
     if most is not None and steps > most:
         raise OptionError(
             f"T = {steps}: beyond {most} steps a membrane of this network could overflow",

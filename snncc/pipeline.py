@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
-from typing import Any, ClassVar, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from snncc.verify import verify_graph
 IR = Graph | Network
 Level = Literal["graph", "lower", "network"]
 Feeds = Mapping[str, Array]
+Show = Callable[[Array], None]
+Found = TypeVar("Found")
 GUARD = 1e-5  # of the largest output: what an exact rewrite may change by rounding
 Action = Literal["lowered", "folded", "analog", "refused", "skipped"]
 
@@ -52,6 +55,7 @@ class Context:
         analog: what the teacher sees of a sample: the mean over time of a spike train.
         timesteps: those the network is compiled for.
         progress: called with (label, done, total) while a pass streams over samples; total None: unknown.
+        memory: what passes found in the data, see `once`.
     """
 
     samples: Callable[[], Iterator[Feeds]] | None = None
@@ -63,6 +67,13 @@ class Context:
     graph: Graph | None = None
     notes: list[Note] = field(default_factory=list)
     each: Callable[[Graph, Feeds, Sequence[str]], Iterator[tuple[str, Array]]] | None = None
+    memory: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Found]) -> Found:
+        """What `make` gives, made at the first call with this key: a search calibrates a network many times over."""
+        if key not in self.memory:
+            self.memory[key] = make()
+        return cast(Found, self.memory[key])
 
     def note(self, node: str, action: Action, reason: str) -> None:
         self.notes.append(Note(node, action, reason))
@@ -86,10 +97,14 @@ class Context:
         """Population -> the teacher's value it stands for [C, *spatial], on one sample."""
         return {population.name: x for population, x in self.each_value(feeds, populations)}
 
-    def each_value(self, feeds: Feeds, populations: Sequence[Population]) -> Iterator[tuple[Population, Array]]:
-        """The same, one after the other."""
-        wanted = sorted({p.watched[0] for p in populations} - set(feeds))
+    def each_value(
+        self, feeds: Feeds, populations: Sequence[Population], others: Mapping[str, Show] = MappingProxyType({})
+    ) -> Iterator[tuple[Population, Array]]:
+        """The same, one after the other; others: further values of the teacher by name, and who is shown them."""
+        wanted = sorted({*(p.watched[0] for p in populations), *others} - set(feeds))
         for name, x in chain(self.analog(feeds).items(), self.activations(feeds, wanted) if wanted else ()):
+            if name in others:
+                others[name](x)
             yield from ((p, x[0][p.watched[1]].reshape(p.shape)) for p in populations if p.watched[0] == name)
 
     def potentials(self, network: Network, feeds: Feeds, timesteps: int, prefixes: bool = False) -> Mapping[str, Array]:

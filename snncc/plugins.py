@@ -106,7 +106,8 @@ def insert_pass(passes: Sequence[Pass], new: Pass) -> list[Pass]:
     else:
         replaced = getattr(new, "instead_of", None)
         stand = replaced or getattr(new, "before", "quantize")
-        place = next((i for i, step in enumerate(result) if step.name == stand), len(result))
+        named = [(step.name, getattr(step, "instead_of", None)) for step in result]
+        place = next((i for i, names in enumerate(named) if stand in names), len(result))
         result[place : place + (replaced is not None)] = [new]
     return result
 

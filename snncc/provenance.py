@@ -31,13 +31,16 @@ def preprocess_of(graph: Graph) -> dict[str, Any]:
 
 def teacher_of(source: str | os.PathLike[str] | onnx.ModelProto, graph: Graph) -> dict[str, Any]:
     """File name, SHA-256 and multiply-accumulates of one inference."""
-    if isinstance(source, onnx.ModelProto):
-        name, content = "", source.SerializeToString(deterministic=True)
-    else:
-        name, content = Path(source).name, Path(source).read_bytes()
+    name = "" if isinstance(source, onnx.ModelProto) else Path(source).name
     macs = graph_macs(graph)
-    digest = hashlib.sha256(content).hexdigest()
-    return {"file": name, "sha256": digest, "macs": macs.valid, "macs_padded": macs.padded}
+    return {"file": name, "sha256": sha256_of(source), "macs": macs.valid, "macs_padded": macs.padded}
+
+
+def sha256_of(source: str | os.PathLike[str] | onnx.ModelProto) -> str:
+    """Of a teacher's file, or of what would be in it."""
+    if isinstance(source, onnx.ModelProto):
+        return hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
 
 
 def versions(own: str) -> dict[str, str]:

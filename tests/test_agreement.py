@@ -56,6 +56,8 @@ def context(graph: Graph, low: float = 0.0, samples: int = 3) -> Context:
 
 
 def compiled(graph: Graph, low: float = 0.0, **options: Any) -> Network:
+    """By default a rate code of signed neurons: it runs any number of steps."""
+    options = {"code": "rate", "calibration": "percentile:99.9", **options}
     network = run_pipeline(graph, default_pipeline(**options), context(graph, low))
     assert isinstance(network, Network)
     return network.with_meta(timesteps=4)

@@ -195,6 +195,19 @@ def test_threshold_scale() -> None:
     assert np.array_equal(unit(scaled, "b"), 1.25 * unit(plain, "b"))
 
 
+def test_threshold_scale_by_population() -> None:
+    plain, scaled = after("calibrate"), after("calibrate,threshold-scale{factor=2,layers=a:1.5;[cd]:0.5}")
+    for name, factor in zip(FIRED, (1.5, 2, 0.5, 0.5, 2), strict=True):
+        assert np.allclose(unit(scaled, name), factor * unit(plain, name))
+    assert np.array_equal(unit(scaled, "pa"), unit(scaled, "a"))
+
+
+@pytest.mark.parametrize("layers", ["zz:2", "a:two", "a:0", "a", "a:nan"])
+def test_threshold_scale_refuses(layers: str) -> None:
+    with pytest.raises(OptionError, match="threshold-scale"):
+        after(f"calibrate,threshold-scale{{layers={layers}}}")
+
+
 def test_v_init() -> None:
     for at, share in (("half", 0.5), ("zero", 0)):
         network = after(f"calibrate,neurons{{kind=if}},v-init{{at={at}}}")
@@ -328,6 +341,10 @@ def test_where_the_passes_are_put() -> None:
     assert names[names.index("lower") + 1 :] == [
         "balance-thresholds", "threshold-scale", "neurons", "v-init", "bias-correction", "quantize"
     ]  # fmt: skip
+    steps = known.insert(steps, "calibrate-weights,v-init")
+    assert [step.name for step in steps][-3:] == ["v-init", "bias-correction", "calibrate-weights"]
+    steps = known.insert(default_pipeline(), "calibrate-weights,bias-correction")
+    assert [step.name for step in steps][-3:] == ["neurons", "bias-correction", "calibrate-weights"]
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_run_counts(compiled: Path, engine: str) -> None:
     report = json.loads(Path("r.json").read_text())
     assert list(report) == [
         "timesteps", "latency", "engine", "totals", "populations", "projections", "synops_per_step", "samples",
-        "failed",
+        "crossover", "failed",
     ]  # fmt: skip
     assert list(report["totals"]) == [
         "events", "synops", "synops_nonzero", "synops_paths", "macs", "neuron_updates", "bias_adds", "teacher_macs",
@@ -196,8 +196,8 @@ def test_calibration_accepts_arrays_streams_and_torch(here: Path) -> None:
 def test_compile_a_torch_module(here: Path) -> None:
     torch = pytest.importorskip("torch")
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU(), torch.nn.Conv2d(3, 1, 1))
-    network = snncc.compile(module, calibrate=BATCH, example_input=torch.zeros(1, 1, 8, 8))
-    (found,) = snncc.load(network).run(BATCH[0], 32).outputs.values()
+    network = snncc.compile(module, calibrate=BATCH, timesteps=32, example_input=torch.zeros(1, 1, 8, 8))
+    (found,) = snncc.load(network).run(BATCH[0]).outputs.values()
     expected = module(torch.tensor(BATCH[:1])).detach().numpy()
     np.testing.assert_allclose(found, expected, atol=0.1)
     with pytest.raises(snncc.errors.OptionError, match="example"):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+import snncc
+from snncc.encoders import Poisson, SpikeTrain
+from snncc.errors import DataError, OptionError, VerifyError
+from snncc.network_checks import verify_network
+from snncc.summary import summary
 from tests.onnx_models import model
 from tests.test_cli import fails, works
 
@@ -55,10 +61,138 @@ def test_latency(options: list[str], inside: str, windows: int) -> None:
     assert json.loads(Path("r.json").read_text())["latency"] == 4 * windows
     assert ("latency" in shown) == (windows > 1)
     assert f"T = 4, latency {4 * windows} steps ({windows} windows of T)" in shown or windows == 1
-    works("run", "m.snn.onnx", "data.npy", "-o", "o.npy", "-T", "5", "--json", "r.json")
-    assert json.loads(Path("r.json").read_text())["latency"] == 5 * windows
     assert ("latency" in works("inspect", "m.snn.onnx", "--json", "i.json").stdout) == (windows > 1)
-    assert json.loads(Path("i.json").read_text())["latency"] == 4 * windows
+    assert json.loads(Path("i.json").read_text())["recipe"]["latency"] == 4 * windows
+    again = ["run", "m.snn.onnx", "data.npy", "-o", "o.npy", "-T", "5", "--json", "r.json"]
+    if "--code" in options:
+        assert "T = 5: this network speaks a radix code of 4 digits" in fails(2, *again)
+    else:
+        works(*again)
+        assert json.loads(Path("r.json").read_text())["latency"] == 5 * windows
+
+
+SCALED = "threshold-scale{factor=1.25},neurons{kind=radix},quantize"
+DEFAULT = f"calibrate{{method=mse,levels=15}},{SCALED}"
+THREE = f"calibrate{{method=mse,levels=7}},{SCALED}"
+
+
+@pytest.mark.parametrize(
+    "options, pipeline, steps",
+    [
+        ([], DEFAULT, 4),
+        (["--neuron", "radix"], DEFAULT, 4),
+        (["--code", "radix:3", "-T", "3"], THREE, 3),
+        (["--code", "radix:5", "--calibration", "mse"],
+         "calibrate{method=mse,levels=31},neurons{kind=radix},quantize", 5),
+        (["-T", "16"], "calibrate{method=mse},neurons,quantize", 16),
+        (["--code", "rate"], "calibrate{method=mse},neurons,quantize", 32),
+        (["--neuron", "settled"], "calibrate{method=mse},neurons{kind=settled},quantize", 32),
+        (["--neuron", "if", "-T", "8"], "calibrate{q=99.0},neurons{kind=if},quantize", 8),
+        (["--neuron", "leaky:0.9"], "calibrate{q=99.0},neurons{kind=leaky:0.9},quantize", 32),
+        (["--neuron", "if", "--calibration", "mse"], "calibrate{method=mse},neurons{kind=if},quantize", 32),
+        (["--neuron", "multi-threshold:2", "-T", "2"],
+         "calibrate{method=mse,levels=6},neurons{kind=multi-threshold:2},quantize", 2),
+        (["--encoder", "poisson"], "calibrate{method=mse},neurons{encoder=poisson},quantize", 32),
+        (["--pipeline", f"lower,{THREE}", "-T", "3"], THREE, 3),
+        (["--pipeline", "lower,calibrate,neurons,quantize"], "calibrate,neurons,quantize", 32),
+    ],
+)
+def test_the_recipe(options: list[str], pipeline: str, steps: int) -> None:
+    compile_ = ["compile", teacher(), "--calibrate", "data.npy", "-o", "m.snn.onnx", "--json", "c.json"]
+    works(*compile_, *options)
+    found = json.loads(Path("c.json").read_text())
+    assert found["pipeline"].endswith(f"lower,{pipeline}")
+    code = f"radix:{steps}" if "kind=radix" in pipeline else "rate"
+    assert (found["recipe"]["code"], found["recipe"]["timesteps"]) == (code, steps)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--code", "radix:3", "-T", "16"], "T = 16 with the code radix:3"),
+        (["--code", "radix:3", "--neuron", "settled"], "neuron 'settled' with the code radix:3"),
+        (["--neuron", "radix", "-T", "8"], "neuron 'radix' with the code rate"),
+        (["--code", "rate", "--neuron", "radix"], "neuron 'radix' with the code rate"),
+        (["--code", "radix:3", "--encoder", "poisson"], "poisson gives no digits of the code radix:3"),
+        (["--code", "radix:3", "--encoder", "spikes"], "spikes gives no digits of the code radix:3"),
+        (["-p", "neurons{kind=if}"], "a pass sets neurons of another code than radix:4"),
+        (["-T", "4", "-p", "neurons{kind=radix}"], "a pass sets neurons of another code than rate"),
+        (["-p", "calibrate{q=99}"], "q=99.0 with the method mse"),
+        (["-T", "0"], "at least one time step"),
+        (["--pipeline", f"lower,{DEFAULT}"], "a pipeline of radix neurons without its digits"),
+    ],
+)
+def test_options_that_do_not_go_together(options: list[str], message: str) -> None:
+    text = fails(2, "compile", teacher(), "--calibrate", "data.npy", "-o", "m.snn.onnx", *options)
+    assert message in text and "remedy: " in text and not Path("m.snn.onnx").exists()
+
+
+def test_a_radix_file_refuses_other_steps_and_spike_trains() -> None:
+    network = snncc.compile(teacher(), "m.snn.onnx", calibrate="data.npy")
+    run = snncc.load("m.snn.onnx")
+    sample = np.load("data.npy")[0]
+    assert np.array_equal(run.run(sample, 4).outputs["y"], run.run(sample).outputs["y"])
+    for steps in (1, 2, 3, 24, 25):
+        with pytest.raises(OptionError, match="a radix code of 4 digits") as refusal:
+            run.run(sample, steps)
+        assert refusal.value.remedy
+        assert "radix code of 4 digits" in fails(2, "run", "m.snn.onnx", "data.npy", "-o", "o.npy", "-T", steps)
+    with pytest.raises(DataError, match="shape"):
+        run.run(np.zeros((3, 1, 8, 8), np.float32))
+    encoder = network.encoders[0]
+    for kind in (Poisson(), SpikeTrain()):
+        with pytest.raises(VerifyError, match="no digits of a radix code"):
+            verify_network(network.with_populations({encoder.name: replace(encoder, kind=kind)}))
+
+
+@pytest.mark.parametrize(
+    "options, needs",
+    [
+        ([], [("Radix", "a shift-add membrane (+4 bits), 4 compares; skips buffered (4 bits a neuron)")]),
+        (["-T", "8"], [("Signed", "negative events, a counter of 4 bits a neuron")]),
+        (["--neuron", "if", "-T", "8"], [("IntegrateFire", "")]),
+        (["--neuron", "leaky", "-T", "8"], [("Leaky", "a multiplication by the leak at each step")]),
+        (["--neuron", "settled", "-T", "15"],
+         [("Settled", "a second membrane, for the next window; skips buffered (4 bits a neuron)")]),
+        (["--neuron", "multi-threshold:2", "-T", "2"], [("MultiThreshold", "events of 2 bits, 2 compares")]),
+        (["--neuron", "multi-threshold:2:signed", "-T", "2"],
+         [("MultiThreshold", "signed events of 2 bits, 2 compares, a counter of 3 bits a neuron")]),
+    ],
+)
+def test_what_a_recipe_says_of_itself(options: list[str], needs: list[tuple[str, str]]) -> None:
+    """The same at the end of `compile`, in its JSON and in `inspect`; the measured numbers again from single runs."""
+    compile_ = ["compile", teacher(), "--calibrate", "data.npy", "-o", "m.snn.onnx", "--json", "c.json"]
+    shown = [works(*compile_, *options).stdout, works("inspect", "m.snn.onnx", "--json", "i.json").stdout]
+    found = [json.loads(Path(name).read_text())["recipe"] for name in ("c.json", "i.json")]
+    assert found[0] == found[1]
+    assert [(kind["kind"], kind["extra_state"]) for kind in found[0]["neurons"]] == needs
+    assert sum(kind["number"] for kind in found[0]["neurons"]) == 2 * 3 * 64
+    model_ = snncc.load("m.snn.onnx")
+    totals = [model_.run(sample).counts.totals for sample in np.load("data.npy")]
+    events, synops, macs = (sum(t[key] for t in totals) for key in ("events", "synops", "teacher_macs"))
+    measured = found[0]["measured"]
+    assert measured["samples"] == 3
+    assert measured["events_per_neuron"] == pytest.approx(events / (3 * 2 * 3 * 64))
+    assert measured["synops_per_teacher_mac"] == pytest.approx(synops / macs)
+    for text in shown:
+        assert f"{measured['synops_per_teacher_mac']:.3f} on 3 calibration sample(s)" in text
+        assert all((extra or "no more state than a membrane") in text for _, extra in needs)
+
+
+def test_a_gate_and_a_relay_need_state_too() -> None:
+    onnx.save(model(
+        """agraph (float[1,1,8,8] x, float[2,1,3,3] w, float[1,2,4,4] k) => (float[1,1] y) {
+        c = Conv (x, w)
+        r = LeakyRelu <alpha = 0.25> (c)
+        p = MaxPool <kernel_shape = [2, 2], strides = [1, 1]> (r)
+        q = MaxPool <kernel_shape = [2, 2], strides = [1, 1]> (p)
+        z = Conv (q, k)
+        y = Flatten (z) }""", {"w": RNG.normal(size=(2, 1, 3, 3)), "k": RNG.normal(size=(1, 2, 4, 4))}
+    ), "t.onnx")  # fmt: skip
+    network = snncc.compile("t.onnx", calibrate="data.npy", timesteps=8)
+    assert [kind["extra_state"] for kind in summary(network)["neurons"]] == [
+        "negative events, a counter of 5 bits a neuron", "counters of 4 bits: one for each neuron it reads, and its own"
+    ]  # fmt: skip
 
 
 def test_the_error_of_an_approximation_is_printed() -> None:

@@ -199,7 +199,7 @@ def test_exceptions_by_name() -> None:
     from snncc.plugins import registry
     from tests.test_agreement import context
 
-    passes = registry(()).insert(default_pipeline(), "")
+    passes = registry(()).insert(default_pipeline(code="rate"), "")
     index = next(i for i, step in enumerate(passes) if step.name == "neurons")
     passes[index] = type(passes[index])(kind="signed", layers="rb*:multi-threshold:2;none:if")  # type: ignore[call-arg]
     with pytest.raises(OptionError, match="no population is called 'none'"):

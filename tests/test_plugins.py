@@ -65,8 +65,8 @@ def test_a_third_party_package_adds_a_pass(installed: Path) -> None:
     found = {item.name: item for item in registry(BUILTIN)}
     assert found["double-head"].owner == "snncc-double-head 1.2 (snncc_double_head:DoubleHead)"
     teacher = model(TEACHER)
-    plain = snncc.compile(teacher, calibrate=DATA)
-    changed = snncc.compile(teacher, calibrate=DATA, passes=["double-head{factor=3}"])
+    plain = snncc.compile(teacher, calibrate=DATA, timesteps=32)
+    changed = snncc.compile(teacher, calibrate=DATA, timesteps=32, passes=["double-head{factor=3}"])
     assert "double-head{factor=3.0},quantize" in changed.meta["pipeline"]
     expected, output = (snncc.load(n, "reference").run(DATA[0]).outputs["y"] for n in (plain, changed))
     np.testing.assert_allclose(output, 3 * expected, rtol=0.05, atol=0.05)
@@ -254,6 +254,8 @@ def test_where_passes_are_put(installed: Path) -> None:
     assert names.index("prune-small") == names.index("lower") - 1
     names = [step.name for step in known.insert(default_pipeline(precision="float32"), "double-head")]
     assert names[-1] == "double-head"
-    text = pipeline_text(known.insert(default_pipeline(per="layer"), "calibrate{q=99}"))
-    assert "calibrate{q=99.0,per=layer}" in text
+    text = pipeline_text(known.insert(default_pipeline(per="layer"), "calibrate{method=percentile,q=99}"))
+    assert "calibrate{q=99.0,per=layer,levels=15}" in text
     assert pipeline_text(known.parse(text)) == text
+    with pytest.raises(OptionError, match=r"q=99\.0 with the method mse"):
+        known.insert(default_pipeline(), "calibrate{q=99}")

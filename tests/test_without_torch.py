@@ -46,6 +46,7 @@ def test_every_command(tmp_path: Path) -> None:
         *(["run", model, volume, "-o", str(tmp_path / f"{e}.nii.gz"), "--engine", e]
           for e in ("fast", "reference", "onnxruntime")),
         ["inspect", model],
+        ["compare", teacher, model, "--data", volume, "--samples", "1"],
         ["demo"],
     ]
     code = "import json; from snncc.cli import main; sys.exit(main(json.loads(sys.argv[1])))"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import networkx
@@ -11,9 +12,10 @@ import numpy as np
 
 from snncc.errors import DataError, OptionError, PassError
 from snncc.graph import Array
+from snncc.macs import NonzeroMacs
 from snncc.network import Network, Population
 from snncc.passes.network.histograms import BINS, QUANTILES, least_squares, percentile
-from snncc.pipeline import Context, Level
+from snncc.pipeline import Context, Level, Show
 from snncc.synapses.routing import RELAYOUTS, apply_all, split
 
 _PIECE = 1 << 20  # values looked at together
@@ -34,6 +36,7 @@ class Calibrate:
     closest to the activations (0: as many as the network has time steps). Signed values count by magnitude.
     per=connection: one lambda a population; per=layer: one for all populations that some population reads together.
     Two streaming passes over the data: maxima first, then histograms of BINS bins, so memory does not grow with it.
+    In the first one the teacher's multiply-accumulates on activations that are not zero are counted, too.
     """
 
     method: str = "percentile"
@@ -53,45 +56,63 @@ class Calibrate:
                 raise OptionError(f"calibrate: {key}={value!r} is unknown", remedy=f"one of {', '.join(known)}")
         if not 0 < self.q <= 100:
             raise OptionError(f"calibrate: q={self.q} is not a percentile", remedy="0 < q <= 100")
+        if self.method != "percentile" and self.q != type(self).q:
+            raise OptionError(f"calibrate: q={self.q} with the method {self.method}", remedy="method=percentile")
         if self.levels < 0:
             raise OptionError(f"calibrate: levels={self.levels}", remedy="1 or more; 0: the network's time steps")
 
     def run(self, network: Network, context: Context) -> Network:
-        neurons = [p for p in network.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
-        top, low, samples = _extremes([*network.encoders, *neurons], context)
-        for encoder in network.encoders:
-            if not np.isfinite([top[encoder.name], low[encoder.name]]).all():
-                raise DataError("the teacher gives NaN or infinity on the calibration data", node=encoder.value)
-            if not (network.is_midway(encoder) or top[encoder.name].any() or low[encoder.name].any()):
-                raise DataError(
-                    "the calibration data is zero everywhere", node=f"input {encoder.value}",
-                    remedy="give data like those the network will see, preprocessed alike",
-                )
-        rows, limit = _rows(network, neurons, self.per, top)
-        unit, quantiles = limit, {}
-        if self.method != "max":
-            histogram = _histograms(neurons, rows, limit, samples, context, self.zeros or self.method == "mse")
-            unit = self._units(histogram, limit, context)
-            curves = np.stack([percentile(histogram, limit, q) for q in QUANTILES], 1)
-            quantiles = {n: [[float(f"{v:.5g}") for v in curves[r]] for r in dict.fromkeys(rows[n])] for n in rows}
-        fired = [top[p.name] > 0 for p in neurons]
-        facts = {
-            "samples": samples,
-            "channels": sum(len(f) for f in fired),
-            "silent": int(sum(len(f) - f.sum() for f in fired)),
-            "at": list(QUANTILES),
-            "quantiles": quantiles,
-            "ranges": {p.name: [float(low[p.name].min()), float(top[p.name].max())] for p in network.encoders},
-        }
-        return with_units(network, {n: unit[r] for n, r in rows.items()}).with_meta(calibration=facts)
-
-    def _units(self, histogram: Array, limit: Array, context: Context) -> Array:
-        """lambda of each row."""
+        counted = self.method != "max", self.zeros or self.method == "mse"
+        data = context.once((network, self.per, *counted), lambda: _observed(network, self.per, *counted, context))
+        unit = data.limit
         if self.method == "mse":
-            return least_squares(histogram, limit, self.levels or context.timesteps)
-        found = percentile(histogram, limit, self.q)
-        # what is zero at more than q percent of all positions still has to carry its maximum
-        return np.where(found > 0, found, limit)
+            unit = least_squares(data.histogram, unit, self.levels or context.timesteps)
+        elif self.method == "percentile":
+            found = percentile(data.histogram, unit, self.q)
+            # what is zero at more than q percent of all positions still has to carry its maximum
+            unit = np.where(found > 0, found, unit)
+        return with_units(network, {n: unit[r] for n, r in data.rows.items()}).with_meta(calibration=data.facts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Observed:
+    """What calibration data shows of a network. rows: see _rows; limit: [R], the largest value of each row; histogram:
+    see _histograms; facts: for the file."""
+
+    rows: dict[str, Array]
+    limit: Array
+    histogram: Array
+    facts: dict[str, Any]
+
+
+def _observed(network: Network, per: str, counted: bool, zeros: bool, context: Context) -> _Observed:
+    neurons = [p for p in network.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
+    top, low, samples, macs = _extremes([*network.encoders, *neurons], context)
+    for encoder in network.encoders:
+        if not np.isfinite([top[encoder.name], low[encoder.name]]).all():
+            raise DataError("the teacher gives NaN or infinity on the calibration data", node=encoder.value)
+        if not (network.is_midway(encoder) or top[encoder.name].any() or low[encoder.name].any()):
+            raise DataError(
+                "the calibration data is zero everywhere", node=f"input {encoder.value}",
+                remedy="give data like those the network will see, preprocessed alike",
+            )
+    rows, limit = _rows(network, neurons, per, top)
+    histogram, quantiles = np.zeros((0, BINS), np.int64), {}
+    if counted:
+        histogram = _histograms(neurons, rows, limit, samples, context, zeros)
+        curves = np.stack([percentile(histogram, limit, q) for q in QUANTILES], 1)
+        quantiles = {n: [[float(f"{v:.5g}") for v in curves[r]] for r in dict.fromkeys(rows[n])] for n in rows}
+    fired = [top[p.name] > 0 for p in neurons]
+    facts = {
+        "samples": samples,
+        "teacher_macs_nonzero": round(macs / max(samples, 1)),
+        "channels": sum(len(f) for f in fired),
+        "silent": int(sum(len(f) - f.sum() for f in fired)),
+        "at": list(QUANTILES),
+        "quantiles": quantiles,
+        "ranges": {p.name: [float(low[p.name].min()), float(top[p.name].max())] for p in network.encoders},
+    }
+    return _Observed(rows, limit, histogram, facts)
 
 
 def with_units(network: Network, units: dict[str, Array]) -> Network:
@@ -110,30 +131,35 @@ def with_units(network: Network, units: dict[str, Array]) -> Network:
 
 
 def _values(
-    watched: list[Population], context: Context, label: str, total: int | None
+    watched: list[Population],
+    context: Context,
+    label: str,
+    total: int | None,
+    others: Mapping[str, Show] = MappingProxyType({}),
 ) -> Iterator[tuple[Population, Array]]:
-    """(population, activations [C, positions]) sample after sample."""
+    """(population, activations [C, positions]) sample after sample; others: see `Context.each_value`."""
     count = 0
     for count, feeds in enumerate(context.stream("calibrate"), 1):
-        for population, x in context.each_value(feeds, watched):
+        for population, x in context.each_value(feeds, watched, others):
             yield population, x.reshape(population.channels, -1)
         context.progress(label, count, total)
     if not count:
         raise DataError("the calibration data is empty", remedy="give at least one sample with --calibrate")
 
 
-def _extremes(watched: list[Population], context: Context) -> tuple[dict[str, Array], dict[str, Array], int]:
-    """Largest (of neurons: in size) and smallest value of each channel, by population, and the number of samples."""
+def _extremes(watched: list[Population], context: Context) -> tuple[dict[str, Array], dict[str, Array], int, int]:
+    """Largest (of neurons: in size) and smallest value of each channel, by population, the number of samples, and the
+    multiply-accumulates of all of them on activations that are not zero."""
     top: dict[str, Array] = {}
     low: dict[str, Array] = {}
-    samples = 0
-    for population, x in _values(watched, context, "calibrate: maxima", None):
+    samples, macs = 0, NonzeroMacs(context.graph)
+    for population, x in _values(watched, context, "calibrate: maxima", None, macs.watch):
         name, most, least = population.name, x.max(1).astype(np.float64), x.min(1).astype(np.float64)
         most = most if population.is_encoder else np.maximum(most, -least)
         samples += population is watched[0]
         top[name] = np.maximum(top.get(name, most), most)
         low[name] = np.minimum(low.get(name, least), least)
-    return top, low, samples
+    return top, low, samples, macs.total
 
 
 def _rows(

@@ -101,7 +101,7 @@ class Neurons:
                 raise PassError(f"{other.op} is a neuron already", node=population.name)
         bias = population.bias
         if bias is not None:
-            scale = _inverse(unit).reshape(-1, *(1,) * (bias.ndim - 1))
+            scale = inverse(unit).reshape(-1, *(1,) * (bias.ndim - 1))
             bias = (bias * scale).astype(np.float32)
         return replace(population, kind=kind, bias=bias, unit=unit)
 
@@ -118,7 +118,7 @@ class Neurons:
         return replace(population, kind=encoder, unit=np.full(population.channels, step))
 
 
-def _inverse(unit: Array) -> Array:
+def inverse(unit: Array) -> Array:
     """1 / lambda; 0 for a channel that never fires."""
     return np.where(unit > 0, 1.0 / np.where(unit > 0, unit, 1.0), 0.0)
 
@@ -129,5 +129,5 @@ def _normalised(network: Network, projection: Projection, populations: dict[str,
     if populations[projection.post].is_gate:
         return projection
     incoming = routed_unit(network, projection.pre, pre, projection.routing, projection.name)
-    synapse = projection.synapse.scaled(incoming, _inverse(post))
+    synapse = projection.synapse.scaled(incoming, inverse(post))
     return replace(projection, synapse=replace(synapse, weight=synapse.weight.astype(np.float32)))  # type: ignore[type-var]

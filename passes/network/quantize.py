@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -62,20 +63,25 @@ class Quantize:
             raise OptionError(f"quantize: bits={self.bits}", remedy="2 to 8 bits")
 
     def run(self, network: Network, context: Context) -> Network:
-        populations = {p.name: _on_grid(p, network) for p in network.encoders}
-        projections: dict[Projection, Projection] = {}
+        done = network.with_populations({p.name: _on_grid(p, network) for p in network.encoders})
+        done = done.with_meta(precision=f"int{self.bits}")
         limit = MAX_STEPS
         for population in network.populations:
             if population.is_encoder or population.is_gate:
                 continue
-            incoming = network.incoming(population)
-            rows = _Rows(network, population, incoming, populations, (1 << (self.bits - 1)) - 1)
-            populations[population.name] = rows.population()
-            projections |= rows.projections()
+            rows = self._rows(network, population, done, context)
+            done = done.with_populations({population.name: rows.population()}).with_projections(rows.projections())
             limit = min(limit, rows.steps())
-        precision = f"int{self.bits}"
-        changed = network.with_populations(populations).with_projections(projections)
-        return changed.with_meta(precision=precision, t_max=limit)
+        return done.with_meta(t_max=limit)
+
+    @property
+    def most(self) -> int:
+        """The largest integer weight."""
+        return (1 << (self.bits - 1)) - 1
+
+    def _rows(self, network: Network, population: Population, done: Network, context: Context) -> Rows:
+        """Integers for one population; done: the network with those of all populations before it."""
+        return Rows(population, network.incoming(population), done, self.most)
 
 
 def _on_grid(population: Population, network: Network) -> Population:
@@ -96,12 +102,17 @@ def _on_grid(population: Population, network: Network) -> Population:
     return replace(population, kind=Constant(levels, least, most), unit=np.full(population.channels, 1 / levels))
 
 
-class _Rows:
-    """One population's rows: the integers for a theta per channel, and what they can add up to."""
+class Rows:
+    """One population's rows: the integers for a theta per channel, and what they can add up to.
+
+    Args:
+        network: with the encoders' grids. most: the largest integer weight. rows: float weights in place of those of
+            some projections. clip: [C], the part of a row's largest weight that has to fit; the caller clips the rest.
+    """
 
     def __init__(
-        self, network: Network, population: Population, incoming: tuple[Projection, ...],
-        encoders: dict[str, Population], most: int,
+        self, population: Population, incoming: tuple[Projection, ...], network: Network, most: int,
+        rows: Mapping[Projection, Array] = MappingProxyType({}), clip: Array | float = 1.0,
     ):
         self.post, self.most = population, most
         self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, SINGLE)]
@@ -110,20 +121,35 @@ class _Rows:
         self.signed = {j: network.signed(network[j.pre]) for j in incoming}
         self.top = {j: (1 << network.levels(network[j.pre])) - 1 for j in incoming}  # the largest spike
         self.base = network.base
-        self.kinds = {j: encoders[j.pre].kind for j in self.analog}
-        self.rows = {j: np.asarray(j.synapse.rows(), np.float64) for j in incoming}
+        self.kinds = {j: network[j.pre].kind for j in self.analog}
+        self.rows = {j: np.asarray(j.synapse.rows(), np.float64) for j in incoming} | dict(rows)
         self.bias = None if population.bias is None else population.bias.astype(np.float64)
         unit = population.unit
         assert unit is not None
         self.dead = unit == 0
-        self.theta, self.shift = self._scale()
+        self.theta, self.shift = self._scale(clip)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Halves theta until the sums of a step are exact."""
         while (over := self._sums() >= EXACT).any():
             if (self.theta[over] < 2).any():
                 raise PassError(
-                    "the sum of its weights does not fit 24 bits", node=population.name,
+                    "the sum of its weights does not fit 24 bits", node=self.post.name,
                     remedy="scale its layer of the teacher down, or --precision float32",
                 )
             self.theta = np.where(over, np.maximum(self.theta // 2, 1), self.theta)
+
+    def step(self, j: Projection) -> Array:
+        """[C]: from one weight of `j` to the next, in the units of its synapse."""
+        kind, (_, shift) = self.kinds.get(j), self._integers(j)
+        levels = kind.levels if isinstance(kind, Constant) else 1.0
+        return np.asarray(levels * (1.0 if shift is None else 2.0**shift) / self.theta)
+
+    def exchange(self, rows: Mapping[Projection, Array], bias: Array) -> None:
+        """Other float weights and another bias, for the same theta."""
+        self.rows, self.bias = self.rows | dict(rows), bias
+        self._fit()
 
     def _largest(self, projections: list[Projection]) -> Array:
         """[C]: max |w'| of each row over these projections."""
@@ -132,11 +158,12 @@ class _Rows:
             out = np.maximum(out, np.abs(self.rows[j]).max(1))
         return out
 
-    def _scale(self) -> tuple[Array, Array]:
+    def _scale(self, clip: Array | float) -> tuple[Array, Array]:
         """(theta int64 [C], shift s int64 [C])"""
-        largest, diagonal = self._largest(self.spiking), self._largest(self.diagonal)
+        largest, diagonal = self._largest(self.spiking) * clip, self._largest(self.diagonal)
         safe = np.where(largest > 0, largest, 1.0)
         least, free = self._resampled()
+        free = np.floor(free / clip)
         shift = np.zeros(len(safe), np.int64)
         while (low := (largest > 0) & (np.floor(self.most * 2.0**shift / safe) < least) & (shift < 24)).any():
             shift += low

@@ -1,9 +1,10 @@
-"""Thresholds scaled by one factor: fewer spikes that stand for more, or more that stand for less."""
+"""Thresholds scaled: fewer spikes that stand for more, or more that stand for less."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from snncc.errors import OptionError
@@ -18,9 +19,13 @@ class ThresholdScale:
     """multiplies lambda of every population by a factor (Rathi et al., 2020: below 1 for few steps)
 
     Above 1 it saves spikes: each stands for more. No lambda gets above the ceiling of its population.
+
+    Args:
+        layers: other factors by name of population, `pattern:factor;pattern:factor` (`*` matches all).
     """
 
     factor: float = 1.0
+    layers: str = ""
 
     name: ClassVar[str] = "threshold-scale"
     level: ClassVar[Level] = "network"
@@ -29,8 +34,26 @@ class ThresholdScale:
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.factor < float("inf"):
-            raise OptionError(f"threshold-scale: factor={self.factor}", remedy="a number above 0")
+        for factor in (self.factor, *(factor for _, factor in self._exceptions())):
+            if not 0 < factor < float("inf"):
+                raise OptionError(f"threshold-scale: factor={factor}", remedy="a number above 0")
+
+    def _exceptions(self) -> list[tuple[str, float]]:
+        items = [item.strip().rpartition(":") for item in self.layers.split(";") if item.strip()]
+        try:
+            return [(pattern, float(factor)) for pattern, _, factor in items]
+        except ValueError as fault:
+            raise OptionError(f"threshold-scale: layers: {fault}", remedy="form: pattern:factor;...") from None
 
     def run(self, network: Network, context: Context) -> Network:
-        return with_units(network, {p.name: p.unit * self.factor for p in network.populations if p.unit is not None})
+        names, exceptions = [p.name for p in network.populations], self._exceptions()
+        for pattern, _ in exceptions:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                what = f"threshold-scale: no population is called {pattern!r}"
+                raise OptionError(what, remedy=f"there are {', '.join(names)}")
+        units = {}
+        for population in network.populations:
+            found = (factor for pattern, factor in exceptions if fnmatchcase(population.name, pattern))
+            if population.unit is not None:
+                units[population.name] = population.unit * next(found, self.factor)
+        return with_units(network, units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,21 +31,30 @@ def sample_of(stream: Iterator[Feeds], most: int = MOST) -> list[Feeds]:
 
 def agreement(
     todo: Plan, model: Model, stream: Stream, threshold: float | None, bars: Bars
-) -> list[dict[str, Any]]:
-    """Per output: samples, mean absolute error, correlation, and the share of equal labels (None: no labels)."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Per output: samples, mean absolute error, correlation, and the share of equal labels (None: no labels). And what
+    the network did on them: samples, events_per_neuron, synops_per_teacher_mac (None: a teacher without MACs)."""
     teacher = todo.graph
     session = HostSession(teacher, teacher.outputs)
     pairs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in teacher.outputs}
-    chosen = sample_of(stream())
+    chosen, done = sample_of(stream()), Counter[str]()
     for index, feeds in enumerate(chosen):
-        expected, found = session.run(todo.analog(feeds)), model.run(feeds).outputs
+        expected, found = session.run(todo.analog(feeds)), model.run(feeds)
         for name in teacher.outputs:
-            pairs[name].append((expected[name], found[name]))
+            pairs[name].append((expected[name], found.outputs[name]))
+        done.update(found.counts.totals)
         bars("agreement", index + 1, len(chosen))
-    return [{"output": name, **_compared(each, threshold)} for name, each in pairs.items()]
+    neurons = len(chosen) * sum(p.size for p in model.network.populations if p.fires)
+    measured = {
+        "samples": len(chosen),
+        "events_per_neuron": done["events"] / max(neurons, 1),
+        "synops_per_teacher_mac": done["synops"] / done["teacher_macs"] if done["teacher_macs"] else None,
+    }
+    return [{"output": name, **compared(each, threshold)} for name, each in pairs.items()], measured
 
 
-def _compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict[str, Any]:
+def compared(pairs: list[tuple[Array, Array]], threshold: float | None) -> dict[str, Any]:
+    """The same of one output, from (the teacher's, the network's) of each sample."""
     a = np.stack([expected for expected, _ in pairs])  # [samples, 1, C, ...]
     b = np.stack([found for _, found in pairs])
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()

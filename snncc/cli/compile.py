@@ -12,15 +12,19 @@ from snncc.cli.agreement import agreement, show
 from snncc.cli.files import write_text
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import Emit, pipeline_of, preprocess_of, shapes_of, snncc_command, writable
-from snncc.cli.tables import bars, table
+from snncc.cli.tables import bars, recipe_table, table
 from snncc.errors import OptionError
 from snncc.graph import Graph
 from snncc.model import load
 from snncc.network_text import network_text
 from snncc.onnx_file import write
+from snncc.pareto import Limits
 from snncc.passes.network.choose import FORMS
 from snncc.passes.network.neurons import ENCODERS
+from snncc.passes.recipe import DEFAULT_CODE
 from snncc.pipeline import IR, Observer, Step, pass_text, pipeline_text
+from snncc.search import search
+from snncc.summary import summary
 from snncc.text import graph_text
 
 ALL = "*"
@@ -31,12 +35,15 @@ ALL = "*"
 @click.argument("more", nargs=-1, metavar="")
 @click.option("-o", "--output", required=True, metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--calibrate", multiple=True, metavar="PATH...", help="Data; NAME=PATH for several inputs.")
-@click.option("-T", "timesteps", type=int, help="Default time steps of the model: 32, or K for radix:K.")
+@click.option("-T", "timesteps", type=int, help="Time steps of a rate code: 32.")
 @click.option("--precision", default="int8", show_default=True, metavar="int8|float32")
-@click.option("--calibration", default="percentile:99.9", show_default=True, metavar="percentile:Q[:positive]|max|mse")
+@click.option("--calibration", metavar="mse|percentile:Q[:positive]|max", help="Default: mse; of if, percentile:99.")
 @click.option("--per", default="channel", show_default=True, type=click.Choice(["layer", "channel", "connection"]))
-@click.option("--code", default="rate", show_default=True, metavar="rate|radix:K", help="How spikes carry numbers.")
-@click.option("--neuron", metavar="KIND", help=f"Default: signed. {FORMS}.")
+@click.option("--code", metavar="radix:K|rate", help=f"Default: {DEFAULT_CODE}; rate with --neuron, -T or --encoder.")
+@click.option("--neuron", metavar="KIND", help=f"Of a rate code; default: signed. {FORMS}.")
+@click.option("--budget-synops", type=float, metavar="X", help="Search: least error at X SynOps per teacher MAC.")
+@click.option("--max-error", type=float, metavar="E", help="Search: relative error of the outputs, at most.")
+@click.option("--max-timesteps", type=int, metavar="N", help="Search: steps per sample, at most.")
 @click.option("--encoder", default="constant", show_default=True, type=click.Choice(ENCODERS))
 @click.option("--allow-analog", is_flag=True, help="Keep what cannot spike analog, between readout and encoder.")
 @click.option("-p", "--pass", "passes", multiple=True, metavar="PASS{...}", help="Insert a pass, or set its options.")
@@ -55,6 +62,9 @@ def command(
     print_after: str | None,
     dump: Path | None,
     time_passes: bool,
+    budget_synops: float | None,
+    max_error: float | None,
+    max_timesteps: int | None,
     **options: Any,
 ) -> None:
     """Compile TEACHER (ONNX) to a spiking network, calibrated on PATHs.
@@ -71,6 +81,10 @@ def command(
     todo = plan(teacher, **options)
     prepare = Preprocess.of(todo.meta["preprocess"])
     stream = calibration_stream([*calibrate, *more], todo) if calibrate else None
+    limits, searched = Limits(budget_synops, max_error, max_timesteps), None
+    if limits:
+        with bars() as progress:
+            todo, searched = search(teacher, limits, stream, progress, output, **options)
     times: list[tuple[str, float]] = []
     observers: list[Observer] = [lambda step: times.append((pass_text(step.pass_), step.seconds))]
     if print_after is not None:
@@ -83,14 +97,19 @@ def command(
     with bars() as progress:
         network = execute(todo, stream, observers, progress)
         if stream is not None:
-            found = agreement(todo, load(network), stream, prepare.threshold, progress)
+            found, measured = agreement(todo, load(network), stream, prepare.threshold, progress)
+            network = network.with_meta(measured=measured)
         write(network, output)
+    if searched is not None:
+        searched.show()
     if time_passes:
         table("", ("pass", "seconds"), [(name, f"{seconds:.3f}") for name, seconds in times])
         click.echo()
     if found:
         steps = "T = that of a sample" if todo.trains else f"T = {network.meta['timesteps']}"
         show(f"spiking network ({steps}) against teacher, on calibration data", found)
+        click.echo()
+    recipe_table(network)
     if not any(p.fires and not p.is_encoder for p in network.populations):
         click.echo("warning: no neuron of this network spikes: all activations stay analog")
     facts = network.meta.get("calibration", {})
@@ -99,14 +118,17 @@ def command(
     for name, _, reason in network.meta["report"]:
         if name.startswith(MEASURED):
             click.echo(f"approximated: {name}: {reason}")
-    click.echo(f"wrote {output}")
+    for file in (output, *(searched.save(output) if searched is not None else ())):
+        click.echo(f"wrote {file}")
     emit(
         {
             "model": str(output),
             "pipeline": network.meta["pipeline"],
             "agreement": found,
+            "recipe": summary(network),
             "silent_channels": silent,
             "report": network.meta["report"],
+            "search": searched and searched.report(),
             "passes": [{"pass": name, "seconds": seconds} for name, seconds in times],
         }
     )

@@ -15,7 +15,7 @@ from snncc.cli.data import open_case
 from snncc.cli.inference import Collector, run_case
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import Emit, snncc_command
-from snncc.cli.tables import bars, run_table
+from snncc.cli.tables import bars, recipe_table, run_table
 from snncc.cli.volumes import read_volume
 from snncc.errors import FormatError
 from snncc.graph import Array
@@ -23,7 +23,6 @@ from snncc.model import load
 from snncc.onnx_file import write
 from snncc.runtime.host import HostSession
 
-TIMESTEPS = 8
 CALIBRATION, SUBJECT = "hippocampus_025", "hippocampus_036"
 
 
@@ -32,7 +31,7 @@ def command(emit: Emit) -> None:
     """Compile a small trained U-Net, segment a hippocampus in an MRI volume with it, and count what that took."""
     root = _example()
     images, labels = root / "volumes/imagesTr", root / "volumes/labelsTr"
-    todo = plan(root / "teacher_2d.onnx", timesteps=TIMESTEPS)
+    todo = plan(root / "teacher_2d.onnx")
     prepare = Preprocess.of(todo.meta["preprocess"])
     stream = calibration_stream([images / f"{CALIBRATION}.nii.gz"], todo)
     assert stream is not None
@@ -41,8 +40,10 @@ def command(emit: Emit) -> None:
         network = execute(todo, stream, (), progress)
         write(network, Path(folder) / "model.snn.onnx")
         model = load(Path(folder) / "model.snn.onnx")
-        found = agreement(todo, model, stream, prepare.threshold, progress)
+        found, measured = agreement(todo, model, stream, prepare.threshold, progress)
         show("", found)
+        click.echo()
+        recipe_table(network.with_meta(measured=measured))
         click.echo(f"\nrun {SUBJECT}, slice by slice")
         path = images / f"{SUBJECT}.nii.gz"
         case = open_case({name: path for name in model.input_shapes}, model.input_shapes, prepare)

@@ -9,11 +9,12 @@ import click
 import numpy as np
 
 from snncc.cli.shared import Emit, snncc_command
-from snncc.cli.tables import steps_text, table
+from snncc.cli.tables import recipe_table, table
 from snncc.network import Network, Population
 from snncc.network_text import network_text
 from snncc.neurons import Neuron
 from snncc.onnx_file import read
+from snncc.summary import summary
 
 
 @snncc_command("inspect")
@@ -30,14 +31,14 @@ def command(emit: Emit, model: Path) -> None:
     columns = ("population", "kind", "neurons", "θ least", "median", "most", "λ least", "median", "most")
     table("thresholds, and the analog value of one spike, over channels", columns, rows, left=2)
     click.echo()
-    steps = int(network.meta["timesteps"])
-    click.echo(f"{steps_text(network, steps)}\n")
-    facts = {key: value for key, value in network.meta.items() if key not in ("report", "calibration")}
+    recipe_table(network)
+    click.echo()
+    facts = {key: value for key, value in network.meta.items() if key not in ("report", "calibration", "measured")}
     table("provenance", ("", ""), [(key, value) for key, value in facts.items()], left=2)
     report = network.meta.get("report", [])
     click.echo()
     table("conversion", ("node", "action", "reason"), report, left=3)
-    emit({"meta": dict(network.meta), "latency": network.windows * steps, "populations": populations})
+    emit({"meta": dict(network.meta), "recipe": summary(network), "populations": populations})
 
 
 def _entry(network: Network, population: Population) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from snncc.cli.journal import Done, Journal
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import Emit, preprocess_of, snncc_command, writable
 from snncc.cli.tables import Bars, bars, run_table
+from snncc.crossover import crossover
 from snncc.errors import DataError, FormatError, OptionError
 from snncc.model import ENGINES, Model, load
 from snncc.run_counts import RunCounts
@@ -96,7 +97,8 @@ def command(
         run_table(total.counts)
     for remark in total.remarks:
         click.echo(remark)
-    emit({**(total.counts.to_dict() if total.counts is not None else {}), "failed": total.failed})
+    counted = {} if total.counts is None else {**total.counts.to_dict(), "crossover": crossover(total.counts)}
+    emit({**counted, "failed": total.failed})
     if total.failed:
         click.echo(f"{len(total.failed)} of {len(files)} inputs failed; the same command runs these alone", err=True)
         sys.exit(2)

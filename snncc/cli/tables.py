@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from snncc.cli.energy import PROFILES, projection, verdict
+from snncc.crossover import PROFILES, SOURCES, crossover, verdict
 from snncc.network import Network
 from snncc.run_counts import RunCounts
 from snncc.runtime.kernels import when_compiling
+from snncc.summary import summary
 
 PLAIN_WIDTH = 120
 DAY = 86400.0  # seconds; the time left is estimated from as much of the past: a single file may take long
@@ -67,15 +69,44 @@ def run_table(counts: RunCounts) -> None:
     console().print()
     table("", ("operations", "number", "per teacher MAC"), _operations(totals))
     console().print()
+    crossover_table(crossover(counts))
+
+
+def crossover_table(found: Mapping[str, Any]) -> None:
+    """The spiking network beside ANNs; `found`: from `crossover`."""
+    names, rows = [profile.name for profile in PROFILES], []
+    for row in ({"name": "spiking network", "times": 1.0, "energy_times": {}, **found}, *found["against"]):
+        cells = [row["name"], row["operations"], f"{row['times']:.2f}"]
+        for name in names:
+            nj, times = row["energy_nj"].get(name), row["energy_times"].get(name, 1.0)
+            cells += ["", ""] if nj is None else [round(nj / 1000) if nj >= 1e6 else nj / 1000, f"{times:.2f}"]
+        rows.append(cells)
     table(
-        "energy projection (operations only, no memory traffic; not a measurement)",
-        ("profile", "source", "", "spiking, uJ", "teacher, uJ"),
-        [
-            (e["profile"], e["source"], verdict(e), e["snn_nj"] / 1000, e["teacher_nj"] / 1000)
-            for e in (projection(totals, profile) for profile in PROFILES)
-        ],
-        left=3,
+        "crossover (energy is a projection: operations only, no memory traffic; not a measurement)",
+        ("", "operations", "spiking / it", *chain(*((f"{name}, uJ", "spiking / it") for name in names))),
+        rows,
     )
+    for line in (*SOURCES, *map(verdict, found["against"])):
+        console().print(line)
+
+
+def recipe_table(network: Network) -> None:
+    """Code, neurons, steps and what they cost."""
+    found = summary(network)
+    trains = any(p.timed for p in network.encoders)
+    rows = [
+        ("code", found["code"]),
+        ("steps", "those of a sample" if trains else steps_text(network, found["timesteps"])),
+    ]
+    if (measured := found["measured"]) is not None:
+        on = f"on {measured['samples']} calibration sample(s)"
+        rows.append(("events per neuron", f"{measured['events_per_neuron']:.3f} {on}"))
+        if measured["synops_per_teacher_mac"] is not None:
+            rows.append(("SynOps per teacher MAC", f"{measured['synops_per_teacher_mac']:.3f} {on}"))
+    for kind in found["neurons"]:
+        needs = kind["extra_state"] or "no more state than a membrane"
+        rows.append((f"{kind['kind']} ({kind['number']:,})", needs))
+    table("", ("recipe", ""), rows, left=2)
 
 
 def _operations(totals: Mapping[str, int]) -> list[tuple[str, int, str]]:

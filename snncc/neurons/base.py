@@ -65,6 +65,11 @@ class Neuron(ABC):
     def step(self, state: State, current: Array) -> Array:
         """One step: changes `state` and gives spikes int8, |s| < 2^levels, shape (C, *spatial)."""
 
+    def extra_state(self, most: int) -> str:
+        """What it needs in hardware beyond a membrane and a compare, "" if nothing; most: the largest number that its
+        train of spikes says."""
+        return ""
+
     def emit(self, state: State, timesteps: int) -> Array:
         """The train int8 [T, C, *spatial] of a kind that waits, after its last step."""
         raise TypeError(f"{self.op} does not wait")

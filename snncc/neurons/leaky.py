@@ -38,6 +38,9 @@ class Leaky(IntegrateFire):
     def attributes(self) -> Mapping[str, Any]:
         return {**super().attributes(), "multiplier": int(self.multiplier)}
 
+    def extra_state(self, most: int) -> str:
+        return "a multiplication by the leak at each step"
+
     def leaked(self, v: Array) -> Array:
         product = v * v.dtype.type(self.multiplier)
         if v.dtype.kind == "f":

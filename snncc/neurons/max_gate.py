@@ -55,6 +55,9 @@ MaxGate <base, kernel_shape, strides, dilations, pads> (events, T) => (spikes)
     def attributes(self) -> Mapping[str, Any]:
         return {"base": self.base}
 
+    def extra_state(self, most: int) -> str:
+        return f"counters of {most.bit_length()} bits: one for each neuron it reads, and its own"
+
     def initial(self, shape: tuple[int, ...]) -> State:
         return {"M": np.zeros(shape, np.int32)}
 

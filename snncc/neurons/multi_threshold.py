@@ -68,6 +68,11 @@ MultiThreshold <most, negative, memory> (current, theta, v0, dip, T) => (spikes)
     def attributes(self) -> Mapping[str, Any]:
         return {"most": self.most, "negative": int(self.negative), "memory": int(self.memory)}
 
+    def extra_state(self, most: int) -> str:
+        counts = self.negative and (self.memory or bool(self.dip.any()))
+        counter = f", a counter of {most.bit_length() + bool(self.dip.any())} bits a neuron" if counts else ""
+        return f"{'signed ' if self.negative else ''}events of {self.levels} bits, {self.levels} compares{counter}"
+
     def initial(self, shape: tuple[int, ...]) -> State:
         total = np.broadcast_to(per_channel(self.v0, len(shape)), shape).copy()
         return {"U": total, "n": np.zeros(shape, np.float64)}

@@ -32,6 +32,10 @@ class Radix(Settled):
         shrink="Mul (p, half)",
     )
 
+    def extra_state(self, most: int) -> str:
+        bits, events = most.bit_length(), ", negative events" if self.negative else ""
+        return f"a shift-add membrane (+{bits} bits), {bits} compares; skips buffered ({bits} bits a neuron){events}"
+
     def emit(self, state: State, timesteps: int) -> Array:
         n = self.numbers(state, timesteps)
         digits = [np.floor(np.abs(n) / 2.0 ** (timesteps - t)) % 2 for t in range(1, timesteps + 1)]

@@ -75,6 +75,10 @@ class Settled(WithDip):
     def attributes(self) -> Mapping[str, Any]:
         return {"negative": int(self.negative)}
 
+    def extra_state(self, most: int) -> str:
+        events = ", negative events" if self.negative else ""
+        return f"a second membrane, for the next window; skips buffered ({most.bit_length()} bits a neuron){events}"
+
     def initial(self, shape: tuple[int, ...]) -> State:
         return {"V": np.zeros(shape, self.theta.dtype)}
 

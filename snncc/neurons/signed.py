@@ -83,6 +83,11 @@ Signed <memory> (current, theta, v0, dip, T) => (spikes)
     def attributes(self) -> Mapping[str, Any]:
         return {"memory": int(self.memory)}
 
+    def extra_state(self, most: int) -> str:
+        dips = bool(self.dip.any())
+        counter = f", a counter of {most.bit_length() + dips} bits a neuron" if self.memory or dips else ""
+        return f"negative events{counter}"
+
     def initial(self, shape: tuple[int, ...]) -> State:
         v = np.broadcast_to(per_channel(self.v0, len(shape)), shape).copy()
         return {"v": v, "n": np.zeros_like(v)}

@@ -20,8 +20,8 @@ read and lowered, not how accurate trained networks are, which [main_job.md](res
   is a matter of rounding ({EXACT:g} is allowed), except where a row says what a pass changed on purpose (measured on
   the images for calibration), or where the exporter halved the precision.
 - **spiking**: the same for the spiking network at T = {STEPS} (a radix code: at its digits); in brackets the root mean
-  square error as a part of the output's root mean square; of labels, the part that differs. The default recipe (int8,
-  signed neurons) but for the options, calibrated on {CALIBRATION} other images.
+  square error as a part of the output's root mean square; of labels, the part that differs. Signed neurons, int8
+  and thresholds by the 99.9th percentile but for the options, calibrated on {CALIBRATION} other images.
 - **engines**: "equal" where spikes, outputs and counts of the reference, the fast engine and onnxruntime are equal over
   {COMPARED} steps, the counts equal their closed form, and stock onnxruntime gives these outputs from the written file.
 """

@@ -155,7 +155,8 @@ def examine(entry: Entry) -> Outcome:
     model, feeds, teacher = given.model, given.feeds, given.teacher
     steps: list[Step] = []
     try:
-        options = {} if "code" in entry.options else {"timesteps": STEPS}  # a radix code brings its own
+        options: dict[str, Any] = {"calibration": "percentile:99.9"}
+        options |= {} if "code" in entry.options else {"timesteps": STEPS}  # a radix code brings its own
         network = compile(model, calibrate=feeds[:-1], observers=[steps.append], **{**options, **entry.options})
     except SnnccError as error:
         return Outcome("refused", reason=_reason(error), remedy=error.remedy or "")
@@ -179,8 +180,8 @@ def examine(entry: Entry) -> Outcome:
 def limit(entry: Entry) -> float:
     """The largest error where nothing is rounded or clipped, at T = 1024: what is left goes with 1 / T."""
     given = case(entry)
-    network = compile(given.model, calibrate=given.feeds, precision="float32", calibration="max")
-    outputs = load(network).run(given.feeds[-1], 1024).outputs
+    network = compile(given.model, calibrate=given.feeds, precision="float32", calibration="max", timesteps=1024)
+    outputs = load(network).run(given.feeds[-1]).outputs
     return _worst([outputs[name] for name in network.outputs], given.teacher)
 
 
