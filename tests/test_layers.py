@@ -26,7 +26,8 @@ THIRD_PARTY = {
     "trainer": CORE | TRAIN,
     "facade": RUNTIME | {"nibabel", "click", "rich", "PIL", "matplotlib"},
 }
-LAYERS = {layer: {"core", layer} for layer in ("core", "passes", "runtime", "trainer")} | {"facade": set(THIRD_PARTY)}
+LAYERS = {layer: {"core", layer} for layer in ("core", "passes", "runtime")}
+LAYERS |= {"trainer": {"core", "runtime", "trainer"}, "facade": set(THIRD_PARTY)}
 
 
 def modules() -> dict[str, Path]:
