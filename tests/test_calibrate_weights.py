@@ -112,7 +112,7 @@ def test_error_feedback_beats_the_nearest(most: int) -> None:
         weights = rng.standard_normal((8, 150))
         step = np.repeat(np.abs(weights[:, :-1]).max(1, keepdims=True) / most, 150, 1)
         step[:, -1] = 0
-        found = fed_back(weights, step, most, hessian, *influence(np.linalg.inv(hessian)))
+        found = fed_back(weights, step, most, *influence(np.linalg.inv(hessian)))
         nearest = on_grid(weights, step, most)
         whole = found[:, :-1] / step[:, :-1]
         assert np.allclose(whole, np.rint(whole)) and np.abs(whole).max() <= most + 1e-6

@@ -73,20 +73,20 @@ class CalibrateWeights(Quantize):
             inverse, wanted = np.linalg.inv(hessian), target[:, part] - own
             moved, rounds = layer.loss(wanted, own)
             exact[part] = regressed(x, wanted, exact[part], inverse, moved, rounds)
-            metrics.append((part, hessian, *influence(inverse)))
+            metrics.append((part, *influence(inverse)))
         rows = layer.rows(exact, self._clip(layer, exact, metrics))
         step = layer.steps(rows)
-        for part, hessian, order, factor in metrics:
-            exact[part] = fed_back(exact[part], step[part], self.most, hessian, order, factor)
+        for part, order, factor in metrics:
+            exact[part] = fed_back(exact[part], step[part], self.most, order, factor)
         rows.exchange(*layer.split(exact))
         return rows
 
-    def _clip(self, layer: _Layer, exact: Array, metrics: list[tuple[slice, Array, Array, Array]]) -> Array:
+    def _clip(self, layer: _Layer, exact: Array, metrics: list[tuple[slice, Array, Array]]) -> Array:
         """[C]: the part of each row's largest weight with the least error of rounding."""
         costs = np.zeros((len(CLIPS), len(exact)))
         for k, clip in enumerate(CLIPS):
             step = layer.steps(layer.rows(exact, clip))
-            for part, _, order, factor in metrics:
+            for part, order, factor in metrics:
                 errors = exact[part] - on_grid(exact[part], step[part], self.most)
                 costs[k, part] = (errors[:, order] ** 2 / np.diag(factor) ** 2).sum(1)
         return np.asarray(CLIPS[costs.argmin(0)])
