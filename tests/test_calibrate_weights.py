@@ -28,7 +28,7 @@ from snncc.synapses.apply import apply
 from tests.random_geometry import synapse_into
 from tests.random_teachers import teachers
 from tests.test_agreement import QUICK, context, sample
-from tests.test_calibration import DATA, GRAPH, after
+from tests.test_calibration import GRAPH, after
 
 
 @settings(max_examples=60, deadline=None)
@@ -112,7 +112,7 @@ def test_error_feedback_beats_the_nearest(most: int) -> None:
         weights = rng.standard_normal((8, 150))
         step = np.repeat(np.abs(weights[:, :-1]).max(1, keepdims=True) / most, 150, 1)
         step[:, -1] = 0
-        found = fed_back(weights, step, most, hessian, *influence(np.linalg.inv(hessian)))
+        found = fed_back(weights, step, most, *influence(np.linalg.inv(hessian)))
         nearest = on_grid(weights, step, most)
         whole = found[:, :-1] / step[:, :-1]
         assert np.allclose(whole, np.rint(whole)) and np.abs(whole).max() <= most + 1e-6
@@ -121,15 +121,17 @@ def test_error_feedback_beats_the_nearest(most: int) -> None:
     assert max(ratios) < 0.6
 
 
-@pytest.mark.parametrize("kind", ["signed", "settled", "radix"])
+@pytest.mark.parametrize("kind", ["settled", "radix"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_currents_come_closer(kind: str, bits: int) -> None:
-    """What the readout says, against the teacher, on the data it was fitted to; and all within the proofs."""
+    """What the readout says, against the teacher, on other data than it was fitted to; and all within the proofs."""
     errors = []
+    rng = np.random.default_rng(1)
+    data = [{"x": rng.random((1, 1, 8, 8), dtype=np.float32)} for _ in range(24)]
     for quantised in ("quantize", "calibrate-weights"):
-        network = after(f"calibrate{{method=mse}},neurons{{kind={kind}}},{quantised}{{bits={bits}}}")
+        network = after(f"calibrate{{method=mse}},neurons{{kind={kind}}},{quantised}{{bits={bits}}}", data[:16])
         error = 0.0
-        for feeds in DATA:
+        for feeds in data[16:]:
             said = snncc.load(network, engine="reference").run(feeds, 4).outputs["y"]
             error += float(((said - run_graph(GRAPH, feeds, ["y"])["y"]) ** 2).sum())
         errors.append(error)
@@ -138,7 +140,7 @@ def test_currents_come_closer(kind: str, bits: int) -> None:
                 if not population.is_gate:
                     assert np.abs(j.synapse.weight).max() <= (1 << (bits - 1)) - 1
                     assert np.abs(j.synapse.rows()).sum(1).max() < EXACT
-    assert errors[1] < 0.8 * errors[0], errors
+    assert errors[1] < errors[0], errors
 
 
 @settings(QUICK, max_examples=6)
@@ -160,6 +162,6 @@ def test_random_teachers(teacher: onnx.ModelProto, kind: str, data: st.DataObjec
 
 
 def test_options() -> None:
-    for wrong in ({"ridge": 0.0}, {"positions": 0}, {"bits": 9}):
+    for wrong in ({"positions": 0}, {"bits": 9}):
         with pytest.raises(OptionError):
             CalibrateWeights(**wrong)
