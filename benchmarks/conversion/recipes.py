@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from math import inf
 from typing import Any
@@ -58,11 +58,17 @@ def budget(synops: float) -> Recipe:
     return Recipe(f"budget of {synops} SynOps", "search", {"budget_synops": synops}, (BRAIN,))
 
 
+def only(task: str, recipe: Recipe) -> Recipe:
+    return replace(recipe, tasks=(task,))
+
+
 FIT, FITTED = "calibrate-weights", "fitted weights"
 P99 = "percentile:99"  # plain neurons want lower thresholds than those of least squares
 SHORT = (("settled", 8), ("signed", 8), ("multi-threshold:2:signed", 2))
+HELP = ((1, True), (1.25, False), (1.25, True))  # factor of the thresholds, fitted weights
 RECIPES: tuple[Recipe, ...] = (
-    *(default(bits, fitted=fitted) for bits in (8, 6, 4) for fitted in (False, True)),
+    *(default(fitted=fitted) for fitted in (False, True)),
+    *(only(BRAIN, default(bits, fitted=fitted)) for bits in (6, 4) for fitted in (False, True)),
     *(budget(synops) for synops in (0.59, 0.49)),
     *(radix(k) for k in (2, 3, 4, 5, 6)),
     *(radix(k, f) for k, f in ((2, 2.0), (3, 1), (4, 1), (4, 1.6), (5, 2.0), (5, 2.8))),
@@ -71,8 +77,9 @@ RECIPES: tuple[Recipe, ...] = (
     *(rate("signed", t) for t in (4, 8, 16, 32)),
     *(rate("if", t, P99) for t in (8, 16, 32)),
     *(rate("multi-threshold:2:signed", t) for t in (1, 2, 4)),
-    *(rate(*kind, factor=f, fitted=fitted) for kind in SHORT for f, fitted in ((1, True), (1.25, False), (1.25, True))),
-    *(rate("if", t, P99, fitted=True) for t in (16, 32)),
+    *(only(BRAIN, rate(*kind, factor=f, fitted=fitted)) for kind in SHORT for f, fitted in HELP),
+    only(BRAIN, rate("if", 16, P99, fitted=True)),
+    rate("if", 32, P99, fitted=True),
 )
 QUICK = ("radix:2", "radix:3")
 
