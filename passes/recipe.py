@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from snncc.bounds import RADIX_STEPS
 from snncc.errors import OptionError
 from snncc.neurons.base import total_count
 from snncc.passes.graph.clip_to_relu import ClipToRelu
@@ -20,7 +21,7 @@ from snncc.passes.graph.sink_concat import SinkConcat
 from snncc.passes.lower import Lower
 from snncc.passes.network.calibrate import Calibrate
 from snncc.passes.network.choose import choice
-from snncc.passes.network.neurons import RADIX_STEPS, Neurons
+from snncc.passes.network.neurons import Neurons
 from snncc.passes.network.quantize import Quantize
 from snncc.passes.network.threshold_scale import ThresholdScale
 from snncc.pipeline import Pass

@@ -17,6 +17,13 @@ MAX_STEPS = 1 << 20
 RADIX_STEPS = 24  # 2^T - 1 levels that float32 still tells apart
 
 
+def analog_sums(j: Projection, kind: Constant, rows: Array, shift: Array) -> Array:
+    """[Cout]: the largest whole number that float32 must hold for floor(J 2^shift + 1/2), J the sum of a constant
+    current: J + 2^(-shift - 1), and where nothing is shifted J + 1/2 with its fraction."""
+    sums = np.abs(j.synapse.loads(rows)).sum(1) * max(abs(kind.low), kind.high)
+    return np.asarray((sums + 2.0 ** (-1.0 - shift)) * np.where(shift == 0, 2, 1))
+
+
 def projection_bound(network: Network, j: Projection, rows: Array, shift: Array | None) -> Array:
     """[Cout]: the largest |current| of a step that the projection gives with the weights `rows` (Synapse.rows) and this
     shift; every partial sum stays below it, too. Encoders must be on their grid."""
@@ -34,7 +41,11 @@ def current_bound(network: Network, population: Population) -> Array:
     """[C]: the largest |current| of a step, bias included."""
     total = np.zeros(population.channels)
     for j in network.incoming(population):
-        total += projection_bound(network, j, np.asarray(j.synapse.rows(), np.float64), j.synapse.shift)
+        rows, shift = np.asarray(j.synapse.rows(), np.float64), j.synapse.shift
+        total += projection_bound(network, j, rows, shift)
+        kind = network[j.pre].kind
+        if isinstance(kind, Constant) and shift is not None:
+            total = np.where(analog_sums(j, kind, rows, shift) >= EXACT, EXACT, total)
     if population.bias is not None:
         total += np.abs(population.bias.astype(np.float64)).reshape(population.channels, -1).max(1)
     return total

@@ -77,6 +77,10 @@ class Limits:
     def met(self, point: Point) -> bool:
         return all(cost <= limit for cost, limit in zip(point.costs, self.costs, strict=True))
 
+    def used(self, point: Point) -> float:
+        """The largest of its costs as a part of its limit."""
+        return max(cost / limit for cost, limit in zip(point.costs, self.costs, strict=True))
+
     def choose(self, points: Sequence[Point]) -> Point:
         """The least error; where only the error is limited, or error and steps, the fewest SynOps.
 
@@ -90,7 +94,7 @@ class Limits:
 
     def _missed(self, points: Sequence[Point]) -> PassError:
         """The nearest point, and what each limit alone would have to be."""
-        nearest = min(points, key=lambda p: max(c / limit for c, limit in zip(p.costs, self.costs, strict=True)))
+        nearest = min(points, key=self.used)
         needed = []
         for axis, name in enumerate(("--budget-synops", "--max-error", "--max-timesteps")):
             others = [(k, limit) for k, limit in enumerate(self.costs) if k != axis]

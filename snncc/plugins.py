@@ -8,7 +8,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
@@ -90,7 +90,7 @@ class Registry:
             for i in same:
                 result[i] = with_options(result[i], **{key: getattr(new, key) for key in options})
             if not same:
-                result = insert_pass(result, new)
+                result = insert_pass(result, with_options(new, **_inherited(result, new, options)))
         return result
 
 
@@ -110,6 +110,14 @@ def insert_pass(passes: Sequence[Pass], new: Pass) -> list[Pass]:
         place = next((i for i, names in enumerate(named) if stand in names), len(result))
         result[place : place + (replaced is not None)] = [new]
     return result
+
+
+def _inherited(passes: Iterable[Pass], new: Pass, named: Iterable[str]) -> dict[str, Any]:
+    """Options of the pass whose place `new` takes, as far as it is one of its kind and they are not `named`: with
+    --precision int4 calibrate-weights makes 4 bits, too."""
+    replaced = getattr(new, "instead_of", None)
+    old = [step for step in passes if step.name == replaced and isinstance(new, type(step))]
+    return {f.name: getattr(old[0], f.name) for f in fields(old[0]) if f.name not in named} if old else {}  # type: ignore[arg-type]
 
 
 def registry(builtin: Iterable[type[Pass]]) -> Registry:

@@ -96,6 +96,14 @@ class RunCounts:
             for j in self.facts.network.projections
         ]
 
+    def leaving(self, key: str) -> dict[str, int]:
+        """An entry of `projections`, summed by the population that sent the events."""
+        found = {p["name"]: 0 for p in self.populations}
+        for j in self.projections:
+            if j["pre"] in found:
+                found[j["pre"]] += j[key]
+        return found
+
     @property
     def latency(self) -> int:
         """Steps from the first input to the last output of a sample."""

@@ -333,8 +333,7 @@ class _Search:
         return point.synops * float(share ** (1 / SLOPE)) if self.limits.saves else point.error * float(share**SLOPE)
 
     def _rank(self, point: Point) -> tuple[float, float]:
-        over = max(cost / limit for cost, limit in zip(point.costs, self.limits.costs, strict=True))
-        return max(over, 1.0), point.synops if self.limits.saves else point.error
+        return max(self.limits.used(point), 1.0), point.synops if self.limits.saves else point.error
 
 
 @dataclass(frozen=True)

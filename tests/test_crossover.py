@@ -87,7 +87,7 @@ def test_the_mean_over_calibration_data_is_kept() -> None:
 @pytest.mark.parametrize(
     "options, bits",
     [
-        ({}, 3), ({"code": "radix:6"}, 6), ({"timesteps": 15}, 4), ({"timesteps": 16}, 5),
+        ({}, 4), ({"code": "radix:6"}, 6), ({"timesteps": 15}, 4), ({"timesteps": 16}, 5),
         ({"neuron": "multi-threshold:2", "timesteps": 5}, 4), ({"neuron": "settled", "timesteps": 1}, 1),
     ],
 )  # fmt: skip

@@ -14,6 +14,8 @@ import pytest
 from tests.hostile_files import EXTERNAL, MODELS, RAW, UNSUPPORTED, write
 from tests.mutations import MEGABYTES, ROOT, SECONDS, measured, outcomes, wrong
 
+SLACK = 4  # of CPU time: with a busy machine the same work takes up to three times as long; what explodes takes minutes
+
 
 @pytest.mark.parametrize("name", [*RAW, *EXTERNAL, *MODELS, *UNSUPPORTED])
 @pytest.mark.parametrize("command", ["check", "compile"])
@@ -28,7 +30,7 @@ def test_hostile_files(name: str, command: str, tmp_path: Path) -> None:
     assert not (fault := wrong(result, written)), fault + result.output
     assert result.exit_code == (1 if name in UNSUPPORTED else 2), result.output
     assert f"file: {file}" in result.stderr
-    assert seconds < SECONDS and megabytes < MEGABYTES
+    assert seconds < SLACK * SECONDS and megabytes < MEGABYTES
 
 
 @pytest.mark.parametrize("name", ["function bomb", "range", "doubling shapes", "length of 10^15", "1000 nested ifs"])

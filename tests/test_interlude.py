@@ -303,7 +303,8 @@ def test_prefixes_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["balance-thresholds{steps=4,encoder=constant}", "v-init{at=neuron}", "bias-correction"]
+    "text",
+    ["balance-thresholds{steps=4,encoder=constant}", "v-init{at=neuron}", "bias-correction", "calibrate-weights"],
 )
 def test_passes_that_run_the_network_on_data_know_the_interlude(text: str) -> None:
     data = np.random.default_rng(0).random((3, 2, 6, 6), np.float32)

@@ -259,3 +259,11 @@ def test_where_passes_are_put(installed: Path) -> None:
     assert pipeline_text(known.parse(text)) == text
     with pytest.raises(OptionError, match=r"q=99\.0 with the method mse"):
         known.insert(default_pipeline(), "calibrate{q=99}")
+
+
+def test_a_pass_in_place_of_its_base_keeps_the_options() -> None:
+    """What --precision says of quantize holds for calibrate-weights, unless it says otherwise."""
+    known, steps = registry(BUILTIN), default_pipeline(precision="int4")
+    assert pipeline_text(known.insert(steps, "calibrate-weights")).endswith("calibrate-weights{bits=4}")
+    assert pipeline_text(known.insert(steps, "calibrate-weights{bits=6}")).endswith("calibrate-weights{bits=6}")
+    assert pipeline_text(known.insert(steps, "balance-thresholds{steps=9}")).count("steps=9") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,8 @@ def measured(file: str) -> tuple[float, float]:
 def test_the_least_error_within_a_budget(here: Path) -> None:
     result = command("-o", "m.snn.onnx", "--budget-synops", 0.5, "--code", "radix:3")
     assert result.exit_code == 0, result.output
-    assert sorted(p.name for p in here.iterdir()) == [
-        "data.npy", "m.pareto.json", "m.pareto.png", "m.snn.onnx", "t.onnx"
-    ]  # fmt: skip
+    drawn = ["m.pareto.png"] if find_spec("matplotlib") else []
+    assert sorted(p.name for p in here.iterdir()) == ["data.npy", "m.pareto.json", *drawn, "m.snn.onnx", "t.onnx"]
     found = report()
     chosen, points = found["chosen"], [Point(**point) for point in found["pareto"]]
     synops, error = measured("m.snn.onnx")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from math import inf
 from typing import Any
@@ -43,10 +43,14 @@ def default(bits: int = 8, *, fitted: bool = False) -> Recipe:
     return Recipe(", ".join(words), "default", options)
 
 
-def rate(neuron: str, steps: int, calibration: str = "mse", *, fitted: bool = False) -> Recipe:
-    passes = [FIT] if fitted else []
+def rate(
+    neuron: str, steps: int, calibration: str = "mse", factor: float = 1, *, fitted: bool = False
+) -> Recipe:
+    """factor: of all thresholds. fitted: weights by the pass calibrate-weights."""
+    passes = [*([f"threshold-scale{{factor={factor}}}"] if factor != 1 else []), *([FIT] if fitted else [])]
+    words = [f"{neuron}, T = {steps}", *([f"thresholds x {factor:g}"] if factor != 1 else [])]
     options = {"neuron": neuron, "timesteps": steps, "calibration": calibration, "passes": passes}
-    return Recipe(f"{neuron}, T = {steps}{f', {FITTED}' * fitted}", neuron.partition(":")[0], options)
+    return Recipe(", ".join([*words, *([FITTED] if fitted else [])]), neuron.partition(":")[0], options)
 
 
 def budget(synops: float) -> Recipe:
@@ -54,10 +58,17 @@ def budget(synops: float) -> Recipe:
     return Recipe(f"budget of {synops} SynOps", "search", {"budget_synops": synops}, (BRAIN,))
 
 
+def only(task: str, recipe: Recipe) -> Recipe:
+    return replace(recipe, tasks=(task,))
+
+
 FIT, FITTED = "calibrate-weights", "fitted weights"
 P99 = "percentile:99"  # plain neurons want lower thresholds than those of least squares
+SHORT = (("settled", 8), ("signed", 8), ("multi-threshold:2:signed", 2))
+HELP = ((1, True), (1.25, False), (1.25, True))  # factor of the thresholds, fitted weights
 RECIPES: tuple[Recipe, ...] = (
-    *(default(bits, fitted=fitted) for bits in (8, 6, 4) for fitted in (False, True)),
+    *(default(fitted=fitted) for fitted in (False, True)),
+    *(only(BRAIN, default(bits, fitted=fitted)) for bits in (6, 4) for fitted in (False, True)),
     *(budget(synops) for synops in (0.59, 0.49)),
     *(radix(k) for k in (2, 3, 4, 5, 6)),
     *(radix(k, f) for k, f in ((2, 2.0), (3, 1), (4, 1), (4, 1.6), (5, 2.0), (5, 2.8))),
@@ -66,9 +77,9 @@ RECIPES: tuple[Recipe, ...] = (
     *(rate("signed", t) for t in (4, 8, 16, 32)),
     *(rate("if", t, P99) for t in (8, 16, 32)),
     *(rate("multi-threshold:2:signed", t) for t in (1, 2, 4)),
-    rate("settled", 8, fitted=True),
-    rate("signed", 8, fitted=True),
-    *(rate("if", t, P99, fitted=True) for t in (16, 32)),
+    *(only(BRAIN, rate(*kind, factor=f, fitted=fitted)) for kind in SHORT for f, fitted in HELP),
+    only(BRAIN, rate("if", 16, P99, fitted=True)),
+    rate("if", 32, P99, fitted=True),
 )
 QUICK = ("radix:2", "radix:3")
 
@@ -110,7 +121,7 @@ GOALS = (
     Goal(BRAIN, "settled, T = 8: at most 0.001", "settled, T = 8*", 0.001),
     Goal(BRAIN, "signed, T = 8: at most 0.0015", "signed, T = 8*", 0.0015),
     Goal(BRAIN, "plain IF, T = 16: at most 0.003", "if, T = 16*", 0.003),
-    Goal(BRAIN, "multi-threshold of 2 levels, T = 2: at most 0.002", "multi-threshold:2:signed, T = 2", 0.002),
+    Goal(BRAIN, "multi-threshold of 2 levels, T = 2: at most 0.002", "multi-threshold:2:signed, T = 2*", 0.002),
     Goal(BRAIN, "int6 weights cost at most 0.001", "default, int6*", 0.001, against="default"),
     Goal(BRAIN, "int4 weights cost at most 0.003", "default, int4*", 0.003, against="default"),
     Goal(CIFAR, "radix:4: at most 0.3 points", "radix:4*", 0.3),

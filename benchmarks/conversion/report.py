@@ -43,7 +43,7 @@ def markdown(found: Row) -> str:
 
 def goals(tasks: Mapping[str, Row]) -> list[str]:
     """All goals, and in plain words those that were missed."""
-    lines = ["Two standard errors are allowed for. Of recipes that fit a goal alike, the one that loses least is shown."]
+    lines = ["Two standard errors are allowed for. Where several recipes fit, the one that loses least is shown."]
     lines += ["", "| task | goal | recipe | lost | two standard errors | SynOps | |", "|---|---|---|---|---|---|---|"]
     missed = []
     for task in tasks.values():

@@ -186,7 +186,7 @@ def hippocampus(dims: int) -> Hippocampus:
 def cifar10(net: str, title: str) -> Cifar10:
     file = TEACHERS / f"{net}.onnx"
     words = ("accuracy, %", "points", "image", "logits")
-    return Cifar10(f"cifar10-{net}", f"CIFAR-10, {title}", *words, file, few=2000, digits=2, peers=(250, 1000))
+    return Cifar10(f"cifar10-{net}", f"CIFAR-10, {title}", *words, file, few=1000, digits=2, peers=(250, 1000))
 
 
 def tasks() -> list[Task]:

@@ -17,6 +17,7 @@ from snncc.passes.network.probes import PROBE, spikes_probe
 from snncc.passes.network.quantize import Quantize, Rows
 from snncc.passes.network.regression import (
     Moved,
+    chosen,
     clipped,
     fed_back,
     gram,
@@ -25,6 +26,7 @@ from snncc.passes.network.regression import (
     on_grid,
     patches,
     regressed,
+    ridge,
 )
 from snncc.pipeline import Context
 from snncc.synapses import Conv, ConvTranspose, Dense
@@ -32,6 +34,7 @@ from snncc.synapses.apply import apply
 from snncc.synapses.routing import apply_all
 
 FULL = (Conv, ConvTranspose, Dense)  # a weight of its own for each pair of channels
+RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)  # times the mean square of an input
 OPEN = 0.8  # of the positions
 CLIPS = np.arange(20, 8, -1) / 20  # of a row's largest weight
 
@@ -41,13 +44,13 @@ class CalibrateWeights(Quantize):
     """in place of quantize: integer weights and biases by least squares on the spikes that calibration data cause
 
     Layer after layer, with the layers before it in integers already: W, b = argmin sum (W s + b - (W0 a + b0))^2 +
-    ridge |W - W0|^2 over `positions` neurons, s what the spikes before it say, a the teacher's activations; errors
-    where both sides are below zero, or above what a neuron can say, do not count. Then each row gets the scale (its
-    largest weights may be clipped) and the integers that lie closest in the same sense. Weights of sums, relays and of
-    groups that cut differently stay as they are, and what they do wrong is made up for by the others.
+    ridge |W - W0|^2 over `positions` neurons, s what the spikes before it say, a the teacher's activations, the ridge
+    by held-out samples. Errors where both sides are below zero, or above what a neuron can say, do not count; logits
+    are compared through their sigmoid. Then each row gets the scale (its largest weights may be clipped) and the
+    integers with error feedback. Weights of sums, relays and of groups that cut differently stay as they are; the
+    others make up for what these do wrong.
     """
 
-    ridge: float = 0.01
     positions: int = 16384
 
     name: ClassVar[str] = "calibrate-weights"
@@ -55,11 +58,8 @@ class CalibrateWeights(Quantize):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.ridge > 0 or self.positions < 1:
-            raise OptionError(
-                f"calibrate-weights: ridge={self.ridge}, positions={self.positions}",
-                remedy="ridge: above 0; positions: 1 or more",
-            )
+        if self.positions < 1:
+            raise OptionError(f"calibrate-weights: positions={self.positions}", remedy="1 or more")
 
     def _rows(self, network: Network, population: Population, done: Network, context: Context) -> Rows:
         layer = _Layer(network, population, done, self.most)
@@ -68,25 +68,23 @@ class CalibrateWeights(Quantize):
         metrics = []
         for k, part in enumerate(layer.parts):
             x, own = seen[:, k], offset[:, part]
-            hessian = gram(x, x)
-            hessian[np.diag_indices(len(hessian))] += self.ridge * np.diag(hessian).mean()
-            inverse, wanted = np.linalg.inv(hessian), target[:, part] - own
-            moved, rounds = layer.loss(wanted, own)
-            exact[part] = regressed(x, wanted, exact[part], inverse, moved, rounds)
-            metrics.append((part, hessian, *influence(inverse)))
+            wanted, hessian = target[:, part] - own, gram(x, x)
+            inverse = np.linalg.inv(hessian + ridge(hessian, chosen(x, wanted, exact[part], RIDGES)))
+            exact[part] = regressed(x, wanted, exact[part], inverse, *layer.loss(wanted, own))
+            metrics.append((part, *influence(np.linalg.inv(hessian + ridge(hessian, RIDGES[0])))))
         rows = layer.rows(exact, self._clip(layer, exact, metrics))
         step = layer.steps(rows)
-        for part, hessian, order, factor in metrics:
-            exact[part] = fed_back(exact[part], step[part], self.most, hessian, order, factor)
+        for part, order, factor in metrics:
+            exact[part] = fed_back(exact[part], step[part], self.most, order, factor)
         rows.exchange(*layer.split(exact))
         return rows
 
-    def _clip(self, layer: _Layer, exact: Array, metrics: list[tuple[slice, Array, Array, Array]]) -> Array:
+    def _clip(self, layer: _Layer, exact: Array, metrics: list[tuple[slice, Array, Array]]) -> Array:
         """[C]: the part of each row's largest weight with the least error of rounding."""
         costs = np.zeros((len(CLIPS), len(exact)))
         for k, clip in enumerate(CLIPS):
             step = layer.steps(layer.rows(exact, clip))
-            for part, _, order, factor in metrics:
+            for part, order, factor in metrics:
                 errors = exact[part] - on_grid(exact[part], step[part], self.most)
                 costs[k, part] = (errors[:, order] ** 2 / np.diag(factor) ** 2).sum(1)
         return np.asarray(CLIPS[costs.argmin(0)])

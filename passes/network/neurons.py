@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from snncc.bounds import RADIX_STEPS
 from snncc.encoders import Constant, Encoder, Poisson, SignedPoisson, SpikeTrain
 from snncc.errors import OptionError, PassError
 from snncc.graph import Array
@@ -19,7 +20,6 @@ from snncc.passes.network.choose import Choice, choice
 from snncc.pipeline import Context, Level
 
 ENCODERS = ("constant", "poisson", "spikes")
-RADIX_STEPS = 24  # 2^T - 1 levels that float32 still tells apart
 
 
 def calibrated(network: Network) -> None:

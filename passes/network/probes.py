@@ -50,7 +50,7 @@ def mean_error(network: Network, population: Population, timesteps: int, context
     total, samples = np.zeros(population.shape), 0
     for feeds in context.stream(why):
         teacher = context.values(feeds, [population])[population.name]
-        (potential,) = context.potentials(part, feeds, timesteps).values()
+        potential = context.potentials(part, feeds, timesteps)[f"{PROBE} {population.name}"]
         total += readout.value(potential, timesteps) * unit - teacher
         samples += 1
     return np.asarray(np.divide(total, unit * samples, out=np.zeros_like(total), where=unit > 0))

@@ -9,25 +9,21 @@ from typing import ClassVar
 
 import numpy as np
 
+from snncc.bounds import EXACT, MAX_STEPS, MEMBRANE, analog_sums, most_steps, projection_bound
 from snncc.encoders import Constant
 from snncc.errors import OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
-from snncc.neurons import Leaky, Neuron, Readout
+from snncc.neurons import Neuron, Readout
 from snncc.neurons.base import per_channel
-from snncc.neurons.leaky import DIVISOR
-from snncc.passes.network.neurons import RADIX_STEPS
 from snncc.pipeline import Context, Level
 from snncc.synapses import Diagonal, Resample
 
-EXACT = 1 << 24  # float32 sums of integers below this are exact in any order
-MEMBRANE = 1 << 31
 MAX_THETA = 1 << 20
 MIN_THETA = 256
 FREE_THETA = 1 << 12  # for rows that no spike weight ties down
 DIAGONAL = (1 << 15) - 1
 RESAMPLED = 1 << 6  # least weight of a resampled spike, whose fixed factors are large
-MAX_STEPS = 1 << 20
 SINGLE = (Diagonal, Resample)  # with one weight a row
 TOO_LARGE = {  # what does not fit, and the remedy
     "v0": ("membranes start too high or low", "v-init{at=half}"),
@@ -114,13 +110,10 @@ class Rows:
         self, population: Population, incoming: tuple[Projection, ...], network: Network, most: int,
         rows: Mapping[Projection, Array] = MappingProxyType({}), clip: Array | float = 1.0,
     ):
-        self.post, self.most = population, most
+        self.post, self.most, self.network = population, most, network
         self.spiking = [j for j in incoming if network[j.pre].fires and not isinstance(j.synapse, SINGLE)]
         self.diagonal = [j for j in incoming if network[j.pre].fires and isinstance(j.synapse, SINGLE)]
         self.analog = [j for j in incoming if not network[j.pre].fires]
-        self.signed = {j: network.signed(network[j.pre]) for j in incoming}
-        self.top = {j: (1 << network.levels(network[j.pre])) - 1 for j in incoming}  # the largest spike
-        self.base = network.base
         self.kinds = {j: network[j.pre].kind for j in self.analog}
         self.rows = {j: np.asarray(j.synapse.rows(), np.float64) for j in incoming} | dict(rows)
         self.bias = None if population.bias is None else population.bias.astype(np.float64)
@@ -188,13 +181,8 @@ class Rows:
             most = np.abs(exact).max(1)
             fit = np.floor(np.log2(self.most / np.where(most > 0, most, self.most)))
             up = np.clip(fit, -24, 20)
-            reach = max(abs(kind.low), kind.high)
             weights = np.rint(exact * 2.0 ** up[:, None])
-            # J + 2^(u-1), and for u = 0 J + 1/2 with its fraction, is a sum that float32 must hold, too
-            loads = j.synapse.loads
-            while (
-                over := (np.abs(loads(weights)).sum(1) * reach + 2.0 ** (up - 1)) * np.where(up == 0, 2, 1) >= EXACT
-            ).any():
+            while (over := analog_sums(j, kind, weights, -up) >= EXACT).any():
                 up -= over
                 weights = np.rint(exact * 2.0 ** up[:, None])
             return weights, -up.astype(np.int64)
@@ -207,16 +195,7 @@ class Rows:
         """[C]: the largest |current| of a step; every partial sum stays below it too."""
         total = np.zeros(self.post.channels)
         for j in self.rows:
-            weights, shift = self._integers(j)
-            weights = j.synapse.loads(weights)
-            if j in self.analog:
-                kind = self.kinds[j]
-                assert isinstance(kind, Constant) and shift is not None
-                total += np.abs(weights).sum(1) * max(abs(kind.low), kind.high) * 2.0**shift + 1
-            else:
-                up, down = np.where(weights > 0, weights, 0).sum(1), -np.where(weights < 0, weights, 0).sum(1)
-                most = up + down if self.signed[j] else np.maximum(up, down)
-                total += self.top[j] * most * (1.0 if shift is None else 2.0**shift)
+            total += projection_bound(self.network, j, *self._integers(j))
         bias = self._bias()
         if bias is not None:
             total += np.abs(bias).reshape(len(total), -1).max(1)
@@ -234,21 +213,13 @@ class Rows:
         Raises:
             PassError: not even one step does.
         """
-        kind, sums, zeros = self.kind(), np.maximum(self._sums(), 1), np.zeros(1)
-        v0 = np.abs(getattr(kind, "v0", zeros).astype(np.float64)).max()
-        room = MEMBRANE - 1 - self.theta - 2.0 * getattr(kind, "dip", zeros) - v0
-        counts = room // sums
-        if isinstance(kind, Leaky):  # multiplier * v must fit, too; but what leaks converges
-            room -= MEMBRANE * (1 - 1 / kind.multiplier)
-            reach = 1 / max(1 - kind.multiplier / DIVISOR, 1e-9)
-            counts = np.where(room // sums >= reach, MAX_STEPS, room // sums)
-        most = int(np.min(counts))
+        most = most_steps(self.kind(), self.theta.astype(np.float64), self._sums())
         if most < 1:
             raise PassError(
                 "a membrane could overflow in one step", node=self.post.name,
                 remedy="scale its layer of the teacher down, or --precision float32",
             )
-        return most if self.base == 1 else min(RADIX_STEPS, (most + 1).bit_length() - 1)
+        return most
 
     def kind(self) -> Neuron:
         """The neuron with integer parameters."""

@@ -54,7 +54,7 @@ def shown(cell: Any) -> str:
 
 def run_table(counts: RunCounts) -> None:
     """Populations, totals, and the energy projection of a run."""
-    synops, nonzero = _leaving(counts, "synops"), _leaving(counts, "synops_nonzero")
+    synops, nonzero = counts.leaving("synops"), counts.leaving("synops_nonzero")
     rows = [
         (p["name"], p["neurons"], p["events"], f"{p['rate']:.2%}", synops[p["name"]], nonzero[p["name"]])
         for p in counts.populations
@@ -121,15 +121,6 @@ def _operations(totals: Mapping[str, int]) -> list[tuple[str, int, str]]:
     }
     each = totals["teacher_macs"]
     return [(text, totals[key], f"{totals[key] / each:.3f}" if each else "") for key, text in names.items()]
-
-
-def _leaving(counts: RunCounts, key: str) -> dict[str, int]:
-    """SynOps by the population that sent the events."""
-    found = {p["name"]: 0 for p in counts.populations}
-    for j in counts.projections:
-        if j["pre"] in found:
-            found[j["pre"]] += j[key]
-    return found
 
 
 class Bars:

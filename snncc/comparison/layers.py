@@ -84,10 +84,7 @@ class Layers:
 
     def result(self, counts: RunCounts) -> tuple[Layer, ...]:
         """With rates and operations from the counts of the same samples."""
-        synops = {p["name"]: 0 for p in counts.populations}
-        for j in counts.projections:
-            if j["pre"] in synops:
-                synops[j["pre"]] += j["synops"]
+        synops = counts.leaving("synops")
         return tuple(
             Layer(p["name"], p["neurons"], *m.result(), p["rate"], synops[p["name"]], m.points)
             for p in counts.populations

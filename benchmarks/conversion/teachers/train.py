@@ -72,11 +72,12 @@ class Recipe(ABC):
 
 @dataclass(frozen=True)
 class Classify(Recipe):
-    """CIFAR-10: SGD, random flip and shift, label smoothing."""
+    """CIFAR-10: SGD, random flip and shift, label smoothing. cutout: side of a hidden square, 0 for none."""
 
     weight_decay: float = 5e-4
     smoothing: float = 0.1
     shift: int = 3
+    cutout: int = 0
 
     output = "logits"
     metric = "accuracy"
@@ -94,6 +95,10 @@ class Classify(Recipe):
             flip = torch.rand(len(index), 1, generator=generator) < 0.5
             rows, columns = top + grid, left + torch.where(flip, 31 - grid, grid)
             cut = images[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+            if self.cutout:
+                middle = torch.randint(0, 32, (2, len(index), 1), generator=generator)
+                rows, columns = (grid - middle).abs() < self.cutout / 2
+                cut = cut.masked_fill((rows[:, :, None] & columns[:, None, :])[..., None], 0)
             yield cut.permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels)[index]
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
@@ -243,6 +248,7 @@ def count_macs(module: nn.Module, shape: tuple[int, ...]) -> int:
 @click.option(
     "--tutor", "tutors", multiple=True, type=click.Path(exists=True, path_type=Path), help="NAME.onnx to distil."
 )
+@click.option("--cutout", default=0, show_default=True, help="Side of a hidden square of classified images.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: NAME.onnx beside this file.")
@@ -253,6 +259,7 @@ def main(
     learning_rate: float | None,
     start: Path | None,
     tutors: tuple[Path, ...],
+    cutout: int,
     seed: int,
     threads: int,
     out: Path | None,
@@ -268,6 +275,8 @@ def main(
         tutors=tuple(path.name for path in tutors),
     )
     out = out or HERE / f"{name}.onnx"
+    if isinstance(recipe, Classify):
+        recipe = replace(recipe, cutout=cutout)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     module = BUILDERS[name]()
