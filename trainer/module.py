@@ -61,7 +61,7 @@ class Trace:
         """[B]: (event, synapse) pairs of a sample, as counting.py defines them. float64: exact up to 2^53."""
         found, total = self.events(), torch.zeros((), dtype=torch.float64)
         for name, fan in self.module.fan_outs().items():
-            total = total + (found[name].double() * fan.to(found[name].device)).flatten(1).sum(1)
+            total = total + found[name].flatten(1).double() @ fan.to(found[name].device).flatten()
         return total
 
 
