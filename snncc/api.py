@@ -15,13 +15,14 @@ import numpy as np
 import onnx
 
 import snncc
+from snncc.bounds import check_steps
 from snncc.errors import OptionError, SnnccError
 from snncc.graph import Array, Graph
 from snncc.ingest import ingest
 from snncc.ingest.fold import OPSET
 from snncc.ingest.limits import node_label
 from snncc.inputs import checked
-from snncc.model import check_steps, make_engine
+from snncc.model import make_engine
 from snncc.network import Network
 from snncc.onnx_file import write
 from snncc.passes import BUILTIN

@@ -1,11 +1,12 @@
-"""How large currents and membranes of an integer network can get: the proofs that nothing overflows or is rounded."""
+"""How large currents and membranes of an integer network can get: the proofs that nothing overflows or is rounded, and
+how many steps they hold for."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from snncc.encoders import Constant
-from snncc.errors import PassError
+from snncc.errors import OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import Leaky, Neuron
@@ -91,3 +92,26 @@ def proved(network: Network) -> int:
             raise PassError(what, node=population.name, remedy="smaller weights, or float32")
         limit = min(limit, steps)
     return limit
+
+
+def check_steps(given: int | None, network: Network) -> int:
+    """How many steps to run: those given, or those the network was compiled for.
+
+    Raises:
+        OptionError: none, more than `t_max`, or another number than the digits of a radix code.
+    """
+    most, made = network.meta.get("t_max"), network.meta.get("timesteps")
+    steps = int(network.meta.get("timesteps", 32) if given is None else given)
+    if steps < 1:
+        raise OptionError(f"T = {steps}: at least one time step is needed", remedy="give -T 1 or more")
+    if network.base == 2 and made is not None and steps != made:
+        raise OptionError(
+            f"T = {steps}: this network speaks a radix code of {made} digits, one a step",
+            remedy=f"leave -T out; compile with --code radix:K for K digits, with -T {steps} for a rate code",
+        )
+    if most is not None and steps > most:
+        raise OptionError(
+            f"T = {steps}: beyond {most} steps a membrane of this network could overflow",
+            remedy=f"give -T {most} or less, or compile with fewer bits",
+        )
+    return steps

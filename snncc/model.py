@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from snncc.bounds import check_steps
 from snncc.encoders import Encoder
 from snncc.errors import DataError, OptionError
 from snncc.graph import Array
@@ -73,7 +74,7 @@ class Model:
         if len(lengths) > 1 or (timesteps is not None and lengths - {timesteps}):
             asked = "" if timesteps is None else f" for a run of {timesteps} steps"
             raise DataError(f"spike trains of {sorted(lengths)} steps{asked}", remedy="one length, and no other T")
-        steps = self.check_timesteps(next(iter(lengths), timesteps))
+        steps = check_steps(next(iter(lengths), timesteps), self.network)
         if self._before is not None:
             values |= self._before.run(values)
         currents = {p.name: _read(p, values) for p in self.network.encoders if not self.network.is_midway(p)}
@@ -101,31 +102,10 @@ class Model:
             found |= self._after.run(found)
         return {name: found[name] for name in self.network.outputs}
 
-    def check_timesteps(self, given: int | None) -> int:
-        steps = int(self.network.meta.get("timesteps", 32) if given is None else given)
-        check_steps(steps, self.network)
-        return steps
-
 
 def _read(encoder: Population, values: Mapping[str, Array]) -> Array:
     """[C, *spatial], or a spike train [T, C, *spatial]."""
     return values[encoder.value] if encoder.timed else values[encoder.value][0]
-
-
-def check_steps(steps: int, network: Network) -> None:
-    most, made = network.meta.get("t_max"), network.meta.get("timesteps")
-    if steps < 1:
-        raise OptionError(f"T = {steps}: at least one time step is needed", remedy="give -T 1 or more")
-    if network.base == 2 and made is not None and steps != made:
-        raise OptionError(
-            f"T = {steps}: this network speaks a radix code of {made} digits, one a step",
-            remedy=f"leave -T out; compile with --code radix:K for K digits, with -T {steps} for a rate code",
-        )
-    if most is not None and steps > most:
-        raise OptionError(
-            f"T = {steps}: beyond {most} steps a membrane of this network could overflow",
-            remedy=f"give -T {most} or less, or compile with fewer bits",
-        )
 
 
 def load(model: Source | Network, engine: str = "fast", threads: int | None = None) -> Model:

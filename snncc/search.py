@@ -28,12 +28,13 @@ import numpy as np
 
 import snncc
 from snncc.api import PathLike, Plan, Stream, plan
+from snncc.bounds import check_steps
 from snncc.cli.agreement import compared, sample_of
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.run import usable_cores
 from snncc.errors import DataError, OptionError, PassError, SnnccError
 from snncc.graph import Array
-from snncc.model import Model, check_steps, make_engine
+from snncc.model import Model, make_engine
 from snncc.network import Network
 from snncc.pareto import Limits, Pareto, Point, beside
 from snncc.pipeline import Context, Feeds, pipeline_text, run_pipeline

@@ -12,11 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import snncc
+from snncc.bounds import EXACT
 from snncc.errors import OptionError
 from snncc.ingest import ingest
 from snncc.network import Network
 from snncc.passes.network.calibrate_weights import CalibrateWeights
-from snncc.passes.network.quantize import EXACT
 from snncc.passes.network.regression import (
     chosen,
     clipped,

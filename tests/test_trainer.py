@@ -63,12 +63,14 @@ def step(module: Any, samples: list[dict[str, Array]], steps: int, rate: float =
 
 @QUICK
 @given(teachers(), KINDS, st.integers(0, 99), st.integers(1, 5))
-def test_spikes_of_torch_are_those_of_the_engines(model: Any, kind: dict[str, str], seed: int, steps: int) -> None:
+def test_spikes_of_torch_are_those_of_the_engines(model: Any, kind: dict[str, Any], seed: int, steps: int) -> None:
     graph = ingest(model)
     try:
         network = compiled(graph, **kind)
     except (PassError, OptionError):
         reject()
+    if network.base == 2:
+        steps = network.meta["timesteps"]
     samples = batch_of(graph, seed)
     module = SpikingModule(network)
     agree(module, network, samples, steps)

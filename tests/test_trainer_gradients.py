@@ -43,7 +43,7 @@ def chain(kind: Neuron, rng: np.random.Generator) -> tuple[Network, list[Array]]
 
 
 def triangle(x: Array) -> Array:
-    return np.maximum(0, 1 - np.abs(x))
+    return np.asarray(np.maximum(0, 1 - np.abs(x)))
 
 
 def layer(kind: Neuron, current: Array, tangent: Array) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """Fine-tuning of compiled networks with surrogate gradients (needs the extra [train])."""
 
-from snncc.trainer.module import SpikingModule, Trace
+from snncc.trainer.forward import Trace
+from snncc.trainer.module import SpikingModule
 
 __all__ = ["SpikingModule", "Trace"]

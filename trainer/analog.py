@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snncc.errors import UnsupportedError
-from snncc.graph import Graph, Node
+from snncc.graph import Graph
+from snncc.runtime.host import HostSession
 
-Inputs = Sequence[Tensor | None]
+Inputs = Sequence[Any]  # tensors; None for what an optional input lacks
 
 
 def _whole(x: Tensor | None) -> list[int]:
@@ -106,11 +107,6 @@ def _unsqueeze(value: Tensor, axes: list[int]) -> Tensor:
     return value
 
 
-def unsupported(graph: Graph | None) -> Node | None:
-    """The first node that has no form here."""
-    return next((node for node in graph.nodes if node.op not in OPERATORS), None) if graph is not None else None
-
-
 def evaluate(graph: Graph, values: Mapping[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
     """Values of a graph for one sample; each is [1, ...].
 
@@ -129,3 +125,33 @@ def evaluate(graph: Graph, values: Mapping[str, Tensor], wanted: Sequence[str]) 
             )
         found[node.output] = OPERATORS[node.op]([found[n] if n else None for n in node.inputs], node.attrs)
     return {name: found[name] for name in wanted}
+
+
+class AnalogParts:
+    """The analog parts of a network, sample by sample as the engines run them: on torch where gradients are wanted,
+    else on onnxruntime, as every engine does."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, HostSession] = {}
+
+    def run(self, name: str, graph: Graph, values: Mapping[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
+        """Values [B, ...] of the part `name`, of which there is one graph.
+
+        Raises:
+            UnsupportedError: gradients through an operator without a form here.
+        """
+        first = next(iter(values.values()))
+        samples = [{n: v[k : k + 1] for n, v in values.items()} for k in range(len(first))]
+        if torch.is_grad_enabled() and any(v.requires_grad for v in values.values()):
+            each = [evaluate(graph, sample, wanted) for sample in samples]
+        else:
+            each = [self._hosted(name, graph, sample, wanted) for sample in samples]
+        return {n: torch.cat([one[n] for one in each]).to(first.device) for n in wanted}
+
+    def _hosted(
+        self, name: str, graph: Graph, sample: Mapping[str, Tensor], wanted: Sequence[str]
+    ) -> dict[str, Tensor]:
+        if name not in self._sessions:
+            self._sessions[name] = HostSession(graph, list(wanted))
+        found = self._sessions[name].run({n: v.detach().cpu().numpy() for n, v in sample.items()})
+        return {n: torch.as_tensor(v) for n, v in found.items()}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snncc.bounds import EXACT
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import Leaky, Neuron, Readout
@@ -20,7 +21,6 @@ from snncc.trainer.linear import linear, routed
 from snncc.trainer.surrogate import floored, rounded
 
 DIAGONAL = (1 << 15) - 1  # as in the pass `quantize`: one weight a row has 16 bits
-EXACT = float(1 << 24)  # float32 holds every whole number below it
 
 
 def _tensor(values: Array) -> Tensor:

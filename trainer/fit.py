@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from snncc.errors import OptionError
-from snncc.trainer.module import SpikingModule, Trace
+from snncc.trainer.forward import Trace
+from snncc.trainer.module import SpikingModule
 
 Batch = tuple[dict[str, Tensor], Any]  # inputs by name, and what the loss compares with
 Loss = Callable[[Trace, Any], Tensor]
@@ -149,7 +150,7 @@ def fit(
         gradient_clip_val=settings.clip or None, enable_progress_bar=progress, enable_model_summary=False,
         num_sanity_val_steps=0, log_every_n_steps=1,
     )  # fmt: skip
-    batches = DataLoader(train, settings.batch, sampler=_Shuffled(len(train), settings.seed))  # type: ignore[arg-type]
+    batches = DataLoader(train, settings.batch, sampler=_Shuffled(len(train), settings.seed))
     task = _Task(module, loss, metric, timesteps, settings)
     last = folder / "last.ckpt"
     trainer.fit(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snncc.errors import OptionError
-from snncc.trainer.module import Trace
+from snncc.trainer.forward import Trace
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 import snncc
+from snncc.bounds import check_steps
 from snncc.cli.data import bind, open_case
 from snncc.cli.files import SpikeWriter
 from snncc.cli.inference import output_path, run_case
@@ -68,7 +69,7 @@ def command(
     if spikes is not None and spikes.suffix != ".npz":
         raise OptionError("--spikes writes .npz", file=str(spikes), remedy="end its name in .npz")
     network = load(model, engine, threads)
-    network.check_timesteps(timesteps)
+    check_steps(timesteps, network.network)
     prepare = Preprocess.of({**network.network.meta.get("preprocess", {}), **preprocess_of(preprocess)})
     files = bind(inputs, network.input_shapes)
     several = len(files) > 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from snncc.bounds import check_steps
 from snncc.cli.data import ArrayFile, Case, bind, open_case
 from snncc.cli.inference import Collector
 from snncc.cli.preprocess import Preprocess
@@ -118,7 +119,7 @@ def compare(
         raise OptionError(f"samples = {samples}", remedy="1 or more")
     model = model if isinstance(model, Model) else load(model, threads=threads)
     network, trains = model.network, any(p.timed for p in model.network.encoders)
-    steps = None if trains and timesteps is None else model.check_timesteps(timesteps)
+    steps = None if trains and timesteps is None else check_steps(timesteps, model.network)
     prepare = Preprocess.of({**network.meta.get("preprocess", {}), **(preprocess or {})})
     origin = Teacher.of(teacher, network)
     cases = _cases(data, model, prepare)
