@@ -1,35 +1,42 @@
-"""The training loop: Lightning, one checkpoint an epoch, exact resume."""
+"""The training loop: Lightning's, with a checkpoint after each epoch from which it goes on exactly."""
 
 from __future__ import annotations
 
+import csv
+import logging
 import os
+import signal
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from snncc.errors import OptionError
-from snncc.trainer.forward import Trace
+from snncc.onnx_file import replacing
+from snncc.trainer.evaluation import Evaluation, Loss, Metric, Progress, Sample, evaluate
 from snncc.trainer.module import SpikingModule
 
-Batch = tuple[dict[str, Tensor], Any]  # inputs by name, and what the loss compares with
-Loss = Callable[[Trace, Any], Tensor]
-Metric = Callable[[Trace, Any], Tensor]
 SCHEDULES = ("plateau", "cosine", "none")
+LAST, BEST = "last.ckpt", "best.ckpt"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """epochs: at most; rates: learning rate by parameter group (0: left as it is); schedule: plateau halves after
-    `patience` epochs without a better validation loss, cosine falls to 0; stop: epochs without a better metric after
-    which training ends (0: never); higher: is a higher metric better?; clip: of the gradient's norm (0: none)."""
+    """epochs: at most; batch: of all processes together; rates: learning rate by parameter group (0 or absent: left as
+    it is); schedule: plateau halves after `patience` epochs without a lower validation loss, cosine falls to 0; stop:
+    epochs without a better one after which training ends (0: never); budget: SynOps per teacher MAC that the best epoch
+    must keep to, see `fit` (None: any); clip: of the gradient's norm (0: none)."""
 
     epochs: int = 20
     batch: int = 16
@@ -37,7 +44,7 @@ class Settings:
     schedule: str = "cosine"
     patience: int = 3
     stop: int = 0
-    higher: bool = True
+    budget: float | None = None
     clip: float = 1.0
     seed: int = 0
 
@@ -48,114 +55,267 @@ class Settings:
             raise OptionError(f"epochs {self.epochs}, batch {self.batch}", remedy="1 or more")
 
 
-class _Task(lightning.LightningModule):
-    def __init__(self, module: SpikingModule, loss: Loss, metric: Metric, timesteps: int | None, settings: Settings):
-        super().__init__()
-        self.spiking, self.loss, self.metric = module, loss, metric
-        self.timesteps, self.settings = timesteps, settings
+@dataclass(frozen=True)
+class Epoch:
+    """number: 0 is the network as it was given; loss: mean over the training batches; found: on the validation data."""
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        inputs, target = batch
-        found = self.loss(self.spiking.trace(inputs, self.timesteps, seed=self.global_step, outputs=False), target)
-        size = len(next(iter(inputs.values())))
-        self.log("loss", found, on_epoch=True, on_step=False, prog_bar=True, batch_size=size)
-        return found
+    number: int
+    loss: float
+    found: Evaluation
 
-    def validation_step(self, batch: Batch, index: int) -> None:
-        inputs, target = batch
-        trace = self.spiking.trace(inputs, self.timesteps)
-        macs = max(float(self.spiking.network.meta.get("teacher", {}).get("macs", 0)), 1.0)
-        found = {
-            "val_loss": self.loss(trace, target), "metric": self.metric(trace, target),
-            "synops_per_mac": trace.synops().mean() / macs,
+    def rank(self, budget: float | None) -> tuple[float, float]:
+        """The larger the better: within the budget by the metric, and above it, where none within can be below, by
+        how few SynOps it takes."""
+        if budget is not None and self.found.synops > budget:
+            return 0.0, -self.found.synops
+        return 1.0, self.found.metric
+
+    def row(self) -> dict[str, float]:
+        """epoch, loss, val_loss, metric, synops_per_mac: a line of metrics.csv."""
+        found = self.found
+        return {
+            "epoch": self.number, "loss": self.loss, "val_loss": found.loss, "metric": found.metric,
+            "synops_per_mac": found.synops,
         }  # fmt: skip
-        size = len(next(iter(inputs.values())))
-        self.log_dict({k: v.float() for k, v in found.items()}, prog_bar=True, batch_size=size, sync_dist=True)
-
-    def configure_optimizers(self) -> Any:
-        groups = self.spiking.groups()
-        for name in set(groups) - set(self.settings.rates):
-            for parameter in groups[name]:
-                parameter.requires_grad_(False)
-        rates = [
-            {"params": groups[name], "lr": rate, "name": name}
-            for name, rate in self.settings.rates.items()
-            if rate > 0 and groups[name]
-        ]
-        optimiser = torch.optim.Adam(rates)
-        if self.settings.schedule == "none":
-            return optimiser
-        if self.settings.schedule == "cosine":
-            schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.settings.epochs)
-            return {"optimizer": optimiser, "lr_scheduler": schedule}
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=self.settings.patience, factor=0.5)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "monitor": "val_loss"}}
 
 
-class _Shuffled(Sampler[int]):
-    """Another order in each epoch, which depends on the seed and the number of the epoch alone: so a resumed run sees
-    what an uninterrupted one would have seen."""
+@dataclass(frozen=True)
+class Fitted:
+    """history: of all epochs, from 0; best: the one whose parameters the module has now; checkpoint: its file."""
 
-    def __init__(self, size: int, seed: int):
-        self.size, self.seed, self.epoch = size, seed, 0
+    history: tuple[Epoch, ...]
+    best: Epoch
+    checkpoint: Path
 
-    def set_epoch(self, epoch: int) -> None:
+
+class _Batches(Sampler[list[int]]):
+    """The part of a process of each batch, in an order that depends on the seed and the number of the epoch alone. The
+    last batch is filled up, from the start, to a multiple of the number of processes."""
+
+    def __init__(self, size: int, settings: Settings, rank: int, world: int):
+        self.size, self.settings, self.rank, self.world = size, settings, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:  # Lightning's name
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size
+        return -(-self.size // self.settings.batch)
 
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        yield from torch.randperm(self.size, generator=generator).tolist()
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(seed_of(self.settings, self.epoch))
+        order = torch.randperm(self.size, generator=generator).tolist()
+        order += order[: -self.size % self.world]
+        for start in range(0, len(order), self.settings.batch):
+            yield order[start : start + self.settings.batch][self.rank :: self.world]
+
+
+class _Task(lightning.LightningModule):
+    """What Lightning runs. What depends on an epoch's end (schedule, best epoch, early stop) is done here, in front of
+    the checkpoint, so that a checkpoint holds all of it."""
+
+    def __init__(self, module: SpikingModule, loss: Loss, settings: Settings, timesteps: int | None, folder: Path):
+        super().__init__()
+        self.spiking, self.loss = module, loss
+        self.timesteps, self.settings, self.folder = timesteps, settings, folder
+        self.evaluated: Callable[[], Evaluation]
+        self.batches: _Batches
+        self.facts: dict[str, Any]
+        self.report: Callable[[Epoch], None]
+        self.history: list[Epoch] = []
+        self.losses: list[Tensor] = []
+        self.schedule: Any = None
+        self.restored: Any = None  # the schedule's state in a checkpoint
+
+    @property
+    def best(self) -> Epoch:
+        """The first of the best."""
+        return max(self.history, key=lambda epoch: epoch.rank(self.settings.budget))
+
+    @property
+    def ended(self) -> bool:
+        """Are there as many epochs as wanted, or too many without a better one?"""
+        done, stop = self.history[-1].number, self.settings.stop
+        return done >= self.settings.epochs or (stop > 0 and done - self.best.number >= stop)
+
+    def configure_optimizers(self) -> Any:
+        groups, settings = self.spiking.groups(), self.settings
+        rates = [{"params": groups[name], "lr": rate} for name, rate in settings.rates.items() if rate and groups[name]]
+        optimiser = torch.optim.Adam(rates)
+        if settings.schedule == "cosine":
+            self.schedule = lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs)
+        elif settings.schedule == "plateau":
+            self.schedule = lr_scheduler.ReduceLROnPlateau(optimiser, patience=settings.patience, factor=0.5)
+        return optimiser
+
+    def on_train_start(self) -> None:
+        if not self.history:
+            self._validated(float("nan"))
+        if self.restored is not None:
+            self.schedule.load_state_dict(self.restored)
+        self.trainer.should_stop = self.ended
+
+    def on_train_epoch_start(self) -> None:
+        self.losses = []
+        lightning.seed_everything(seed_of(self.settings, self.current_epoch), verbose=False)  # data may draw numbers
+
+    def training_step(self, batch: Sample, index: int) -> Tensor:
+        inputs, target = batch
+        found = self.loss(self.spiking.trace(inputs, self.timesteps, seed=self.global_step, outputs=False), target)
+        self.losses.append(found.detach())
+        return found
+
+    def on_train_epoch_end(self) -> None:
+        mean = self.all_gather(torch.stack(self.losses).mean()).mean()
+        self._validated(float(mean))
+        if self.settings.schedule == "plateau":
+            self.schedule.step(self.history[-1].found.loss)
+        elif self.schedule is not None:
+            self.schedule.step()
+        self.trainer.save_checkpoint(self.folder / LAST)
+        self.trainer.should_stop = self.ended
+
+    def _validated(self, loss: float) -> None:
+        """Add an epoch to the history."""
+        epoch = Epoch(len(self.history), loss, self.evaluated())
+        self.history.append(epoch)
+        if not self.trainer.is_global_zero:
+            return
+        if self.best is epoch:
+            with replacing(self.folder / BEST) as draft:
+                torch.save(self.spiking.state_dict(), draft)
+        with replacing(self.folder / "metrics.csv") as draft, draft.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(epoch.row()))
+            writer.writeheader()
+            writer.writerows(e.row() for e in self.history)
+        self.report(epoch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["facts"] = self.facts
+        checkpoint["history"] = [{**asdict(epoch), "found": epoch.found.to_dict()} for epoch in self.history]
+        checkpoint["schedule"] = self.schedule and self.schedule.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = [Epoch(e["number"], e["loss"], Evaluation(**e["found"])) for e in checkpoint["history"]]
+        self.restored = checkpoint["schedule"]
+
+
+class _Shown(Callback):
+    """Progress over the batches of an epoch."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+    def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, index: int) -> None:
+        self.progress(f"epoch {trainer.current_epoch + 1}", index + 1, len(task.batches))
 
 
 def fit(
     module: SpikingModule,
-    train: Dataset[Batch],
-    validation: Dataset[Batch],
+    train: Dataset[Sample],
+    validation: Dataset[Sample],
     loss: Loss,
-    metric: Metric,
+    metric: Metric | None,
     folder: str | os.PathLike[str],
     settings: Settings | None = None,
     *,
+    cases: Sequence[int] | None = None,
     timesteps: int | None = None,
+    facts: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
-    progress: bool = True,
-) -> Path:
-    """Train `module` in place; afterwards it has the parameters of its best epoch.
+    progress: Progress = lambda label, done, total: None,
+    report: Callable[[Epoch], None] = lambda epoch: None,
+) -> Fitted:
+    """Train `module` in place; afterwards it has the parameters of its best epoch (0: those it came with).
+
+    The best epoch is that of the highest metric among those that keep to `settings.budget`; while none does, that of
+    the fewest SynOps. Under `torchrun` all processes share the data of each batch.
 
     Args:
         train, validation: samples ({input name: [C, *spatial]}, target).
-        loss, metric: of a Trace and the batch's targets. The metric is measured on `validation` after each epoch.
-        folder: for checkpoints and logs (metrics.csv). If it holds the checkpoint of a run that did not end, that run
-            goes on, and ends with the weights that it would have had without the interruption (on the CPU).
-        timesteps: those the network was compiled for.
+        loss: of a Trace and the batch's targets, such as `losses.Objective`.
+        metric: measured on `validation` before training and after each epoch; None: minus the loss.
+        folder: for checkpoints and metrics.csv. If it holds the checkpoint of a run that was interrupted, that run goes
+            on from the end of its last epoch, and ends with the weights that it would have had without the interruption
+            (on the CPU, with as many threads and processes).
+        cases: case of each validation sample; None: each is one. timesteps: those the network was compiled for.
+        facts: what else the result depends on (data, loss); a checkpoint made with other facts is refused.
+        progress: called with (label, done, total); report: with each epoch.
 
-    Returns:
-        The best epoch's checkpoint.
+    Raises:
+        OptionError: the folder holds a run with other settings or facts.
+        KeyboardInterrupt: on Ctrl-C; the same call goes on.
     """
-    settings = settings or Settings()
-    folder = Path(folder)
-    lightning.seed_everything(settings.seed, verbose=False)
-    mode = "max" if settings.higher else "min"
-    best = ModelCheckpoint(folder, "best", monitor="metric", mode=mode, save_last=True, enable_version_counter=False)
-    extra: list[Callback] = [best, *callbacks]
-    if settings.stop:
-        extra.append(EarlyStopping("metric", patience=settings.stop, mode=mode))
-    if progress:
-        extra.append(RichProgressBar())
-    trainer = lightning.Trainer(
-        max_epochs=settings.epochs, callbacks=extra, logger=CSVLogger(folder, "", ""), deterministic="warn",
-        gradient_clip_val=settings.clip or None, enable_progress_bar=progress, enable_model_summary=False,
-        num_sanity_val_steps=0, log_every_n_steps=1,
+    settings, folder = settings or Settings(), Path(folder)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if settings.batch % world:
+        raise OptionError(f"a batch of {settings.batch} for {world} processes", remedy=f"a multiple of {world}")
+    folder.mkdir(parents=True, exist_ok=True)
+    task = _Task(module, loss, settings, timesteps, folder)
+    task.facts = {"settings": asdict(settings), "timesteps": timesteps, **(facts or {})}
+    _check(folder / LAST, task.facts)
+    task.batches, task.report = _Batches(len(train), settings, rank, world), report  # type: ignore[arg-type]
+    task.evaluated = lambda: evaluate(
+        module, validation, loss, metric, cases=cases, timesteps=timesteps, batch=-(-settings.batch // world),
+        progress=progress,
     )  # fmt: skip
-    batches = DataLoader(train, settings.batch, sampler=_Shuffled(len(train), settings.seed))
-    task = _Task(module, loss, metric, timesteps, settings)
-    last = folder / "last.ckpt"
-    trainer.fit(
-        task, batches, DataLoader(validation, settings.batch), ckpt_path=str(last) if last.exists() else None
-    )
-    state = torch.load(best.best_model_path, weights_only=False)["state_dict"]
-    task.load_state_dict(state)
-    return Path(best.best_model_path)
+    last = folder / LAST
+    with _quiet(module, settings):
+        trainer = _trainer(settings, world, [_Shown(progress), *callbacks])
+        try:
+            trainer.fit(task, DataLoader(train, batch_sampler=task.batches), ckpt_path=last if last.exists() else None)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+    module.load_state_dict(torch.load(folder / BEST, weights_only=True))
+    return Fitted(tuple(task.history), task.best, folder / BEST)
+
+
+def seed_of(settings: Settings, epoch: int) -> int:
+    return (settings.seed * 100_003 + epoch) % (1 << 32)
+
+
+def _check(last: Path, facts: Mapping[str, Any]) -> None:
+    """Raises OptionError where a checkpoint is of another run."""
+    if last.exists():
+        found = torch.load(last, map_location="cpu", weights_only=False)["facts"]
+        if other := [name for name in {**found, **facts} if found.get(name) != facts.get(name)]:
+            what = f"the run that was interrupted here had other {', '.join(sorted(other))}"
+            raise OptionError(what, file=str(last), remedy="remove this folder to start anew, or name another one")
+
+
+def _trainer(settings: Settings, world: int, callbacks: Sequence[Callback]) -> lightning.Trainer:
+    """On the GPU if there is one; float32 without reduced precision, nothing chosen by timing."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    # a process may have fewer validation batches than another one: nothing is synchronised during a forward pass
+    several = DDPStrategy(broadcast_buffers=False, find_unused_parameters=True)
+    return lightning.Trainer(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=local, num_nodes=world // local,
+        strategy=several if world > 1 else "auto", max_epochs=settings.epochs, deterministic="warn", benchmark=False,
+        gradient_clip_val=settings.clip or None, callbacks=list(callbacks), logger=False, use_distributed_sampler=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def _quiet(module: SpikingModule, settings: Settings) -> Iterator[None]:
+    """Parameters without a learning rate are left out; Lightning keeps quiet, and what it sets is set back."""
+    fixed = [p for name, group in module.groups().items() if not settings.rates.get(name) for p in group]
+    strict, interrupt = torch.are_deterministic_algorithms_enabled(), signal.getsignal(signal.SIGINT)
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    for parameter in fixed:
+        parameter.requires_grad_(False)
+    try:
+        log.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for parameter in fixed:
+            parameter.requires_grad_(True)
+        log.setLevel(level)
+        torch.use_deterministic_algorithms(strict)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)

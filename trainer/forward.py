@@ -30,14 +30,24 @@ class Trace:
     """One forward pass over a batch.
 
     outputs: as `snncc.load(model).run` gives them, [B, ...]; readouts: the values in front of the epilogue, by name of
-    value; trains: what each population sent. Events and SynOps are exact, and have gradients.
+    value; values: these, and all else that the epilogue may read; trains: what each population sent. Events and SynOps
+    are exact, and have gradients.
     """
 
     module: SpikingModule
     timesteps: int
     outputs: dict[str, Tensor] = field(default_factory=dict)
     readouts: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
     trains: dict[str, Train] = field(default_factory=dict)
+
+    def value(self, name: str) -> Tensor:
+        """A readout, or a value of the epilogue behind them, [B, ...]."""
+        part = self.module.network.epilogue
+        if name not in self.values and part is not None:
+            part = replace(part, outputs=(name,)).pruned()
+            self.values |= self.module.parts.run(f"epilogue to {name}", part, self.values, [name])
+        return self.values[name]
 
     def events(self) -> dict[str, Tensor]:
         """Population -> [B, C, *spatial]."""
@@ -52,7 +62,7 @@ class Trace:
         """[B]: (event, synapse) pairs of a sample, as counting.py defines them. float64: exact up to 2^53."""
         found, total = self.events(), torch.zeros((), dtype=torch.float64)
         for name, fan in self.module.fan_outs().items():
-            total = total + (found[name].double() * fan.to(found[name].device)).flatten(1).sum(1)
+            total = total + found[name].flatten(1).double() @ fan.to(found[name].device).flatten()
         return total
 
 
@@ -82,6 +92,7 @@ class Forward:
                 self._read_out(population, population.kind)
             else:
                 trace.trains[population.name] = self._neurons(population)
+        trace.values = self.values
         if outputs:
             made = [n for n in network.outputs if network.epilogue and network.epilogue.producer(n) is not None]
             found = dict(self.values)
