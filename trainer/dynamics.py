@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from snncc.bounds import RADIX_STEPS
 from snncc.neurons import IntegrateFire, MultiThreshold, Neuron, Settled, Signed
 from snncc.neurons.base import total_count
 from snncc.neurons.leaky import DIVISOR
@@ -180,11 +181,10 @@ class _Events(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, n: Tensor) -> Tensor:
         ctx.save_for_backward(n)  # type: ignore[attr-defined]
-        size, bits = n.abs().to(torch.int64), torch.zeros_like(n)
-        while bool(size.any()):
-            bits += size & 1
-            size = size >> 1
-        return bits
+        size = n.abs().to(torch.int64)
+        known = torch.arange(int(size.max()) + 1, device=n.device)
+        bits = sum((known >> t) & 1 for t in range(RADIX_STEPS))
+        return torch.take(bits.to(n.dtype), size)
 
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class Trace:
         """[B]: (event, synapse) pairs of a sample, as counting.py defines them. float64: exact up to 2^53."""
         found, total = self.events(), torch.zeros((), dtype=torch.float64)
         for name, fan in self.module.fan_outs().items():
-            total = total + (found[name].double() * fan.to(found[name].device)).flatten(1).sum(1)
+            total = total + found[name].flatten(1).double() @ fan.to(found[name].device).flatten()
         return total
 
 
@@ -213,8 +213,7 @@ class Forward:
 
     def _read_out(self, population: Population, kind: Readout) -> None:
         total, _ = self._current(population, sums=True)
-        spread = (-1, *(1,) * (len(population.shape) - 1))
-        scale = torch.as_tensor(np.array(kind.scale), device=total.device).reshape(spread)
+        scale = self.module.cell[population.name].readout()
         value = total.float() * scale / float(total_count(kind.base, self.steps))
         self.values[population.value] = self.trace.readouts[population.value] = value
 
