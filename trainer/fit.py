@@ -249,7 +249,7 @@ def fit(
     task = _Task(module, loss, settings, timesteps, folder)
     task.facts = {"settings": asdict(settings), "timesteps": timesteps, **(facts or {})}
     _check(folder / LAST, task.facts)
-    task.batches, task.report = _Batches(len(train), settings, task.history), report  # type: ignore[arg-type]
+    task.batches, task.report = _Batches(len(train), settings, task.history), report
     task.evaluated = lambda: evaluate(
         module, validation, loss, metric, cases=cases, timesteps=timesteps, batch=-(-settings.batch // world),
         progress=progress,
