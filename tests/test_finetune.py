@@ -157,7 +157,7 @@ def test_volumes(tmp_path: Path) -> None:
     for name in ("hippocampus_025.nii.gz", "hippocampus_036.nii.gz"):
         cropped(tmp_path, name)
     model, out = tmp_path / "m.snn.onnx", tmp_path / "o.snn.onnx"
-    snncc.compile(EXAMPLE / "teacher_2d.onnx", tmp_path / "imagesTr", code="radix:2").save(model)
+    write(snncc.compile(EXAMPLE / "teacher_2d.onnx", tmp_path / "imagesTr", code="radix:2"), model)
     done = command("finetune", model, "--data", tmp_path / "imagesTr" / "hippocampus_025.nii.gz",
                    "--labels", tmp_path / "labelsTr", "--val-data", tmp_path / "imagesTr" / "hippocampus_036.nii.gz",
                    "--val-labels", tmp_path / "labelsTr", "--loss", "bce-dice", "--cost", "synops:0.2", "--epochs", 1,
