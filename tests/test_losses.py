@@ -24,7 +24,7 @@ EPS = 1e-5
 
 
 def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def softmax(x: Array) -> Array:
@@ -92,7 +92,7 @@ def second(x: Array, axis: int) -> Array:
 
 
 def mixed(x: Array) -> Array:
-    return (x[:, :, 2:, 2:] - x[:, :, 2:, :-2] - x[:, :, :-2, 2:] + x[:, :, :-2, :-2]) / 4
+    return np.asarray((x[:, :, 2:, 2:] - x[:, :, 2:, :-2] - x[:, :, :-2, 2:] + x[:, :, :-2, :-2]) / 4)
 
 
 def test_regularisers_of_displacements() -> None:

@@ -141,13 +141,14 @@ def _settings(options: Mapping[str, Any]) -> Any:
 
     rates = dict.fromkeys(GROUPS, 1e-3)
     for text in options["rates"]:
-        group, sign, number = text.rpartition("=")
+        group, _, number = text.rpartition("=")
         try:
-            rates |= dict.fromkeys([group] if sign else GROUPS, float(number))
+            if group and group not in GROUPS:
+                raise ValueError
+            rates |= dict.fromkeys([group] if group else GROUPS, float(number))
         except ValueError:
-            group = ""
-        if sign and group not in GROUPS:
-            raise OptionError(f"--learning-rate {text}", remedy=f"form: 1e-3, or GROUP=1e-4 of {', '.join(GROUPS)}")
+            remedy = f"form: 1e-3, or GROUP=1e-4 of {', '.join(GROUPS)}"
+            raise OptionError(f"--learning-rate {text}", remedy=remedy) from None
     names = ("epochs", "batch", "schedule", "stop", "seed")
     return Settings(rates=rates, budget=options["budget_synops"], **{name: options[name] for name in names})
 

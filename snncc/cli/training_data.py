@@ -125,7 +125,7 @@ class Reader:
         return replace(self.metric, foreground=()) if one else self.metric
 
     def _sample(self, feeds: Feeds, truth: Truth | None, n: int) -> Sample:
-        inputs = {name: x if self.shapes[name][0] == 0 else x[0] for name, x in feeds.items()}
+        inputs = {name: np.array(x if self.shapes[name][0] == 0 else x[0]) for name, x in feeds.items()}
         self.metric = self.metric or metric_for(self.wish, truth, self.output)
         output, value = self.teach(feeds) if self.teach else (None, None)
         if truth is not None:
