@@ -167,7 +167,10 @@ class _Task(lightning.LightningModule):
             self.schedule.step(self.history[-1].found.loss)
         elif self.schedule is not None:
             self.schedule.step()
-        self.trainer.save_checkpoint(self.folder / LAST)
+        draft = self.folder / f"{LAST}.draft"
+        self.trainer.save_checkpoint(draft)  # by way of another disk, perhaps; a rename is all or nothing
+        if self.trainer.is_global_zero:
+            draft.replace(self.folder / LAST)
         self.trainer.should_stop = self.ended
 
     def _validated(self, loss: float) -> None:
