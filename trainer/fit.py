@@ -57,10 +57,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """number: 0 is the network as it was given; loss: mean over the training batches; found: on the validation data."""
+    """number: 0 is the network as it was given; loss: mean over the training batches (None: there were none); found: on
+    the validation data."""
 
     number: int
-    loss: float
+    loss: float | None
     found: Evaluation
 
     def rank(self, budget: float | None) -> tuple[float, float]:
@@ -70,7 +71,7 @@ class Epoch:
             return 0.0, -self.found.synops
         return 1.0, self.found.metric
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, float | None]:
         """epoch, loss, val_loss, metric, synops_per_mac: a line of metrics.csv."""
         found = self.found
         return {
@@ -148,7 +149,7 @@ class _Task(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         if not self.history:
-            self._validated(float("nan"))
+            self._validated(None)
         if self.restored is not None:
             self.schedule.load_state_dict(self.restored)
         self.trainer.should_stop = self.ended
@@ -173,7 +174,7 @@ class _Task(lightning.LightningModule):
             draft.replace(self.folder / LAST)
         self.trainer.should_stop = self.ended
 
-    def _validated(self, loss: float) -> None:
+    def _validated(self, loss: float | None) -> None:
         """Add an epoch to the history."""
         epoch = Epoch(len(self.history), loss, self.evaluated())
         self.history.append(epoch)
@@ -266,7 +267,7 @@ def fit(
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-    module.load_state_dict(torch.load(folder / BEST, weights_only=True))
+    module.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     return Fitted(tuple(task.history), task.best, folder / BEST)
 
 

@@ -199,7 +199,7 @@ def _facts(model: Path, parts: Sequence[Samples], options: Mapping[str, Any], me
 def _line(metric: str) -> Any:
     def show(epoch: Any) -> None:
         row = epoch.row()
-        loss = "" if epoch.number == 0 else f"loss {row['loss']:.4f}, "
+        loss = "" if epoch.loss is None else f"loss {epoch.loss:.4f}, "
         found = f"loss {row['val_loss']:.4f}, {metric} {row['metric']:.4f}"
         spent = f"{row['synops_per_mac']:.3f} SynOps per teacher MAC"
         click.echo(f"epoch {epoch.number}: {loss}validation: {found}, {spent}")
