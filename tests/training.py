@@ -91,7 +91,7 @@ def train(folder: Path, **options: str) -> Any:
     return module, fit(module, data, Images(6, 1), watched, Metric("dice", 0.5), folder, settings)
 
 
-if __name__ == "__main__":
+def main() -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -101,3 +101,7 @@ if __name__ == "__main__":
         torch.save(module.state_dict(), folder / "weights.pt")
         for epoch in found.history:
             print(epoch.row())
+
+
+if __name__ == "__main__":
+    main()
