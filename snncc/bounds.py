@@ -70,28 +70,21 @@ def most_steps(kind: Neuron, theta: Array, bound: Array) -> int:
     return max(most, 0) if kind.base == 1 else min(RADIX_STEPS, (max(most, 0) + 1).bit_length() - 1)
 
 
-def proved(network: Network) -> int:
-    """t_max of an integer network.
+def proved_steps(network: Network, population: Population) -> int:
+    """Steps for which the integers of a population of neurons, or of a readout, are exact.
 
     Raises:
         PassError: a sum does not fit 24 bits, or a membrane could overflow in one step.
     """
-    limit = MAX_STEPS
-    for population in network.populations:
-        if population.is_encoder or population.is_gate:
-            continue
-        kind = population.kind
-        assert isinstance(kind, Neuron)
-        bound = current_bound(network, population)
-        theta = getattr(kind, "theta", None)
-        if theta is None:  # a readout
-            theta = 1.0 / kind.parameters()["scale"].astype(np.float64)
-        steps = most_steps(kind, theta.astype(np.float64), bound)
-        if (bound >= EXACT).any() or steps < 1:
-            what = "the sum of its weights does not fit 24 bits" if steps else "a membrane could overflow in one step"
-            raise PassError(what, node=population.name, remedy="smaller weights, or float32")
-        limit = min(limit, steps)
-    return limit
+    kind, bound = population.kind, current_bound(network, population)
+    assert isinstance(kind, Neuron)
+    given = kind.parameters()
+    theta = given["theta"] if "theta" in given else 1.0 / given["scale"].astype(np.float64)
+    steps = most_steps(kind, theta.astype(np.float64), bound)
+    if (bound >= EXACT).any() or steps < 1:
+        what = "the sum of its weights does not fit 24 bits" if steps else "a membrane could overflow in one step"
+        raise PassError(what, node=population.name, remedy="smaller weights, another scale, or float32")
+    return steps
 
 
 def check_steps(given: int | None, network: Network) -> int:

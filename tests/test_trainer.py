@@ -15,6 +15,7 @@ from snncc.graph import Array, Graph
 from snncc.ingest import ingest
 from snncc.model import Model
 from snncc.network import Network
+from snncc.onnx_file import read
 from tests.onnx_models import model as onnx_model
 from tests.random_teachers import teachers
 from tests.test_agreement import NEURONS, compiled, sample
@@ -75,6 +76,9 @@ def test_spikes_of_torch_are_those_of_the_engines(model: Any, kind: dict[str, An
     module = SpikingModule(network)
     agree(module, network, samples, steps)
     step(module, samples, steps)
+    module.relearn_scales(overflowing=True)
+    agree(module, module.saved(), samples, steps)
+    module.relearn_scales()
     agree(module, module.saved(), samples, steps)
 
 
@@ -125,6 +129,45 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     again = SpikingModule.from_file(tmp_path / "tuned.snn.onnx")
     agree(again, network, samples, 4)
     assert again.network.meta["training"][-1]["epochs"] == 1
+
+
+def error(link: Any) -> Any:
+    """How far the integers of a projection are from its weights, in units of a row."""
+    return float((link.whole_weight() / link.scale - link.weight).detach().abs().max())
+
+
+def test_relearned_scales_hold_weights_that_have_grown() -> None:
+    graph = unet_like()
+    module = SpikingModule(compiled(graph, neuron="signed"))
+    samples, links = batch_of(graph, 3), list(module.link.values())
+    with torch.no_grad():
+        for link in links:
+            link.weight.mul_(3)
+    clipped = max(error(link) for link in links)
+    module.relearn_scales()
+    after = max(error(link) for link in links)
+    assert after < clipped / 10
+    agree(module, module.saved(), samples, 4)
+
+
+@pytest.mark.parametrize("kind", [{"code": "radix:4"}, {"neuron": "signed"}, {"neuron": "leaky:0.9"}])
+def test_precision_float32_leaves_the_integers_out(kind: dict[str, Any], tmp_path: Path) -> None:
+    graph = unet_like()
+    network = compiled(graph, **kind)
+    module = SpikingModule(network, precision="float32")
+    (feeds,) = batch_of(graph, 4, 1)
+    step(module, [feeds], 16 if network.base == 1 else network.meta["timesteps"], rate=0.0)
+    saved = module.save(tmp_path / "float.snn.onnx")
+    assert saved.meta["precision"] == "float32"
+    steps = None if network.base == 2 else 16
+    with torch.no_grad():
+        found = module(torch.as_tensor(next(iter(feeds.values()))), steps)["y"].numpy()
+    whole = Model(network, engine="reference").run(feeds, steps).outputs["y"]
+    again = Model(read(tmp_path / "float.snn.onnx"), engine="reference").run(feeds, steps).outputs["y"]
+    np.testing.assert_allclose(found, again, atol=0.02)
+    assert np.abs(found - whole).mean() < 0.05
+    with pytest.raises(OptionError, match="float32"):
+        SpikingModule(network, precision="int4")
 
 
 def test_flow_gives_the_same_numbers() -> None:

@@ -213,8 +213,7 @@ class Forward:
 
     def _read_out(self, population: Population, kind: Readout) -> None:
         total, _ = self._current(population, sums=True)
-        spread = (-1, *(1,) * (len(population.shape) - 1))
-        scale = torch.as_tensor(np.array(kind.scale), device=total.device).reshape(spread)
+        scale = self.module.cell[population.name].readout()
         value = total.float() * scale / float(total_count(kind.base, self.steps))
         self.values[population.value] = self.trace.readouts[population.value] = value
 

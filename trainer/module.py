@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snncc.bounds import check_steps, proved
+from snncc.bounds import check_steps, proved_steps
 from snncc.counting import fan_out
-from snncc.errors import DataError
+from snncc.errors import DataError, OptionError, PassError
 from snncc.interlude import stretches
 from snncc.network import Network
 from snncc.network_checks import verify_network
@@ -25,6 +25,7 @@ from snncc.trainer.cells import Cell, Link
 from snncc.trainer.dynamics import Rule
 from snncc.trainer.flow import Simulation, check_flow
 from snncc.trainer.forward import Forward, Trace
+from snncc.trainer.scales import in_float, rescale
 from snncc.trainer.surrogate import surrogate as shape_of
 
 
@@ -43,13 +44,15 @@ class SpikingModule(nn.Module):
     """A compiled network to be trained: batched, preprocessed input in, the teacher's outputs out.
 
     Spikes equal those of the engines in number and time, in training as in evaluation: an integer network's forward
-    pass uses the integers that `save` writes (straight-through estimator; the scale of each row stays as compiled).
+    pass uses the integers that `save` writes (straight-through estimator). The scale of each row stays as compiled
+    until `relearn_scales`.
 
     Args:
         network: compiled; integers, or float32 (then engines agree up to rounding).
         surrogate: in place of the derivative of a spike: triangle, sigmoid, atan, superspike or stdb, with their
             constant as `triangle:0.3`; functions of (v - theta) / theta.
         through_reset: do gradients pass the reset, too?
+        precision: float32 to train, and save, an integer network without its integers.
         flow: train on accumulated flow (Wu et al., 2021): spikes are simulated without gradients, step by step; the
             gradient of a neuron's number of spikes by its summed current is 1 / theta where that current is above
             zero. Memory does not grow with the time steps.
@@ -59,9 +62,13 @@ class SpikingModule(nn.Module):
     """
 
     def __init__(
-        self, network: Network, *, surrogate: str = "triangle", through_reset: bool = True, flow: bool = False
-    ):
+        self, network: Network, *, surrogate: str = "triangle", through_reset: bool = True, flow: bool = False,
+        precision: str | None = None,
+    ):  # fmt: skip
         super().__init__()
+        if precision not in (None, "float32", network.meta.get("precision")):
+            raise OptionError(f"precision {precision!r} is not that of the network", remedy="leave it out, or float32")
+        network = in_float(network) if precision == "float32" else network
         self.network = network
         precision = str(network.meta.get("precision", ""))
         self.bits = int(precision[3:]) if precision.startswith("int") else None
@@ -99,19 +106,38 @@ class SpikingModule(nn.Module):
                 if cell.bias is not None:
                     cell.bias.zero_()
 
+    def relearn_scales(self, *, overflowing: bool = False) -> None:
+        """Choose the scale of every row of integers anew: weights that have grown are clipped no more, and those that
+        have shrunk get finer steps. Parameters keep their unit, so an optimiser may go on.
+
+        overflowing: only where a network could not be saved, since sums or membranes could overflow.
+
+        Raises:
+            PassError: the weights of a row have grown beyond what 24 bits hold.
+        """
+        if self.bits is None:
+            return
+        network = self._changed()
+        for name, cell in self.cell.items():
+            if not overflowing or _overflows(network, name):
+                links = [self.link[j.name] for j in network.incoming(network[name])]
+                rescale(network, cell, links, self.bits)
+
+    def _changed(self) -> Network:
+        """The network with the parameters as they are now, whether or not its integers fit."""
+        changed = self.network.with_populations({name: cell.saved() for name, cell in self.cell.items()})
+        return changed.with_projections({link.projection: link.saved() for link in self.link.values()})
+
     def saved(self, **training: Any) -> Network:
         """The network with the parameters as they are now; `training`: facts that go into its meta.
 
         Raises:
-            PassError: with these integers a sum or a membrane could overflow.
+            PassError: with these integers a sum or a membrane could overflow; see `relearn_scales`.
         """
-        with torch.no_grad():
-            changed = self.network.with_populations({name: cell.saved() for name, cell in self.cell.items()})
-            changed = changed.with_projections({link.projection: link.saved() for link in self.link.values()})
         done = [*self.network.meta.get("training", []), {"torch": torch.__version__, **training}]
-        changed = changed.with_meta(training=done)
+        changed = self._changed().with_meta(training=done)
         if self.bits is not None:
-            changed = changed.with_meta(t_max=proved(changed))
+            changed = changed.with_meta(t_max=min(proved_steps(changed, changed[name]) for name in self.cell))
         verify_network(changed)
         return changed
 
@@ -172,3 +198,11 @@ class SpikingModule(nn.Module):
                     fan = torch.as_tensor(fan_out(self.network, j).synapses.astype(np.float64))
                     self._fan_outs[j.pre] = self._fan_outs.get(j.pre, torch.zeros_like(fan)) + fan
         return self._fan_outs
+
+
+def _overflows(network: Network, name: str) -> bool:
+    try:
+        proved_steps(network, network[name])
+    except PassError:
+        return True
+    return False

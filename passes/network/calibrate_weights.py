@@ -14,7 +14,7 @@ from snncc.network import Network, Population, Projection
 from snncc.neurons.base import total_count
 from snncc.passes.network.neurons import inverse
 from snncc.passes.network.probes import PROBE, spikes_probe
-from snncc.passes.network.quantize import Quantize, Rows
+from snncc.passes.network.quantize import Quantize
 from snncc.passes.network.regression import (
     Moved,
     chosen,
@@ -29,6 +29,7 @@ from snncc.passes.network.regression import (
     ridge,
 )
 from snncc.pipeline import Context
+from snncc.rows import Rows
 from snncc.synapses import Conv, ConvTranspose, Dense
 from snncc.synapses.apply import apply
 from snncc.synapses.routing import apply_all
