@@ -89,22 +89,20 @@ class Fitted:
 
 
 class _Batches(Sampler[list[int]]):
-    """The part of a process of each batch, in an order that depends on the seed and the number of the epoch alone. The
-    last batch is filled up, from the start, to a multiple of the number of processes."""
+    """The part of a process of each batch. The order, and numbers that a data set draws, depend on the seed and on how
+    many epochs are done alone. The last batch is filled up, from the start, to a multiple of the number of processes.
+    """
 
-    def __init__(self, size: int, settings: Settings, rank: int, world: int):
-        self.size, self.settings, self.rank, self.world = size, settings, rank, world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:  # Lightning's name
-        self.epoch = epoch
+    def __init__(self, size: int, settings: Settings, history: Sequence[Epoch]):
+        self.size, self.settings, self.history = size, settings, history
+        self.rank, self.world = processes()
 
     def __len__(self) -> int:
         return -(-self.size // self.settings.batch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(seed_of(self.settings, self.epoch))
-        order = torch.randperm(self.size, generator=generator).tolist()
+        lightning.seed_everything((self.settings.seed * 100_003 + len(self.history)) % (1 << 32), verbose=False)
+        order = torch.randperm(self.size).tolist()
         order += order[: -self.size % self.world]
         for start in range(0, len(order), self.settings.batch):
             yield order[start : start + self.settings.batch][self.rank :: self.world]
@@ -155,10 +153,6 @@ class _Task(lightning.LightningModule):
             self.schedule.load_state_dict(self.restored)
         self.trainer.should_stop = self.ended
 
-    def on_train_epoch_start(self) -> None:
-        self.losses = []
-        lightning.seed_everything(seed_of(self.settings, self.current_epoch), verbose=False)  # data may draw numbers
-
     def training_step(self, batch: Sample, index: int) -> Tensor:
         inputs, target = batch
         found = self.loss(self.spiking.trace(inputs, self.timesteps, seed=self.global_step, outputs=False), target)
@@ -167,6 +161,7 @@ class _Task(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         mean = self.all_gather(torch.stack(self.losses).mean()).mean()
+        self.losses = []
         self._validated(float(mean))
         if self.settings.schedule == "plateau":
             self.schedule.step(self.history[-1].found.loss)
@@ -196,7 +191,7 @@ class _Task(lightning.LightningModule):
         checkpoint["schedule"] = self.schedule and self.schedule.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = [Epoch(e["number"], e["loss"], Evaluation(**e["found"])) for e in checkpoint["history"]]
+        self.history[:] = [Epoch(e["number"], e["loss"], Evaluation(**e["found"])) for e in checkpoint["history"]]
         self.restored = checkpoint["schedule"]
 
 
@@ -247,14 +242,14 @@ def fit(
         KeyboardInterrupt: on Ctrl-C; the same call goes on.
     """
     settings, folder = settings or Settings(), Path(folder)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    _, world = processes()
     if settings.batch % world:
         raise OptionError(f"a batch of {settings.batch} for {world} processes", remedy=f"a multiple of {world}")
     folder.mkdir(parents=True, exist_ok=True)
     task = _Task(module, loss, settings, timesteps, folder)
     task.facts = {"settings": asdict(settings), "timesteps": timesteps, **(facts or {})}
     _check(folder / LAST, task.facts)
-    task.batches, task.report = _Batches(len(train), settings, rank, world), report  # type: ignore[arg-type]
+    task.batches, task.report = _Batches(len(train), settings, task.history), report  # type: ignore[arg-type]
     task.evaluated = lambda: evaluate(
         module, validation, loss, metric, cases=cases, timesteps=timesteps, batch=-(-settings.batch // world),
         progress=progress,
@@ -272,8 +267,9 @@ def fit(
     return Fitted(tuple(task.history), task.best, folder / BEST)
 
 
-def seed_of(settings: Settings, epoch: int) -> int:
-    return (settings.seed * 100_003 + epoch) % (1 << 32)
+def processes() -> tuple[int, int]:
+    """(rank of this one, how many `torchrun` started)"""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def _check(last: Path, facts: Mapping[str, Any]) -> None:
