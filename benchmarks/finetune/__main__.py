@@ -37,8 +37,8 @@ def main(split: str, quick: bool, work: Path, out: Path | None, workers: int) ->
     """Compile, train, run on the fast engine, and write tables and plots; exit 1 if trainer and engines differ."""
     (task,) = [task for task in tasks() if task.name == TASK]
     trainings, converted = (QUICK, CONVERTED[:1]) if quick else (TRAININGS, CONVERTED)
-    starts = list(dict.fromkeys([*converted, *(training.start for training in trainings)]))
-    made = models([(task, recipe) for recipe in starts], work, workers)
+    starts = {recipe.name: recipe for recipe in [*converted, *(training.start for training in trainings)]}
+    made = models([(task, recipe) for recipe in starts.values()], work, workers)
     trained = train(trainings, task, made, work, workers)
     recipes: list[Recipe] = [*converted, *(training.recipe for training in trainings)]
     table = rows(task, recipes, {**made, **trained}, work, split, 2 if quick else None, workers)

@@ -40,7 +40,7 @@ class Training:
 
     start: Recipe
     budget: float | None = None
-    rate: float = 3e-4
+    rate: float = 2e-4
     fresh: bool = False
     epochs: int = 10
     every: int = 5
@@ -78,8 +78,8 @@ TRAININGS = (
     *(Training(radix(2), budget) for budget in (0.3, 0.25, 0.2)),
     Training(radix(3), 0.3),
     Training(SIGNED),
-    Training(radix(2), 0.3, fresh=True),
-    Training(SIGNED, fresh=True),
+    Training(radix(2), 0.3, 1e-3, fresh=True),
+    Training(SIGNED, None, 1e-3, fresh=True),
 )
 QUICK = tuple(Training(radix(2), 0.3, fresh=fresh, epochs=1, every=36) for fresh in (False, True))
 CONVERTED = (radix(2), radix(3), radix(4), SIGNED)  # for comparison
