@@ -24,7 +24,7 @@ class Metric(Protocol):
     """A score, higher is better. `snncc.comparison.metrics.Metric` is one."""
 
     def counts(self, output: Array, target: Any) -> Array:
-        """Of one sample's first output [1, C, *spatial] and its target: numbers that add up over the samples of a case."""
+        """Of one sample's first output [1, C, *spatial] and its target: what adds up over the samples of a case."""
 
     def value(self, counts: Array) -> float:
         """The score of a case."""
@@ -56,11 +56,10 @@ class _Sums:
     def add(self, other: _Sums) -> None:
         self.samples, self.loss = self.samples + other.samples, self.loss + other.loss
         self.synops += other.synops
-        for mine, theirs in (
-            (self.slots, other.slots), (self.events, other.events), (self.cases, other.cases)
-        ):  # fmt: skip
+        pairs: Any = ((self.slots, other.slots), (self.events, other.events), (self.cases, other.cases))
+        for mine, theirs in pairs:
             for key, value in theirs.items():
-                mine[key] = mine[key] + value if key in mine else value  # type: ignore[index, operator]
+                mine[key] = mine[key] + value if key in mine else value
 
     def result(self, module: SpikingModule, metric: Metric | None) -> Evaluation:
         macs = max(float(module.network.meta.get("teacher", {}).get("macs", 0)), 1.0)
@@ -82,10 +81,10 @@ def evaluate(
         data, loss, metric: see `fit`. cases: the case of each sample; None: each sample is one.
     """
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    mine = list(range(len(data)))[rank::world]  # type: ignore[arg-type]
+    mine = list(range(len(data)))[rank::world]
     device, sums = next(module.parameters()).device, _Sums()
     with torch.no_grad():
-        for k, (inputs, target) in enumerate(DataLoader(data, batch, sampler=mine)):  # type: ignore[arg-type]
+        for k, (inputs, target) in enumerate(DataLoader(data, batch, sampler=mine)):
             inputs, target = moved(inputs, device), moved(target, device)
             found = _batch(module.trace(inputs, timesteps), target, loss)
             if metric is not None:

@@ -88,7 +88,7 @@ class Fitted:
     checkpoint: Path
 
 
-class _Batches(Sampler[list[int]]):
+class Batches(Sampler[list[int]]):
     """The part of a process of each batch. The order, and numbers that a data set draws, depend on the seed and on how
     many epochs are done alone. The last batch is filled up, from the start, to a multiple of the number of processes.
     """
@@ -117,7 +117,7 @@ class _Task(lightning.LightningModule):
         self.spiking, self.loss = module, loss
         self.timesteps, self.settings, self.folder = timesteps, settings, folder
         self.evaluated: Callable[[], Evaluation]
-        self.batches: _Batches
+        self.batches: Batches
         self.facts: dict[str, Any]
         self.report: Callable[[Epoch], None]
         self.history: list[Epoch] = []
@@ -249,7 +249,7 @@ def fit(
     task = _Task(module, loss, settings, timesteps, folder)
     task.facts = {"settings": asdict(settings), "timesteps": timesteps, **(facts or {})}
     _check(folder / LAST, task.facts)
-    task.batches, task.report = _Batches(len(train), settings, task.history), report  # type: ignore[arg-type]
+    task.batches, task.report = Batches(len(train), settings, task.history), report
     task.evaluated = lambda: evaluate(
         module, validation, loss, metric, cases=cases, timesteps=timesteps, batch=-(-settings.batch // world),
         progress=progress,

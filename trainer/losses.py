@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snncc.errors import DataError, OptionError
+from snncc.network import Network
 from snncc.trainer.forward import Trace
 
 EPS = 1e-5  # of Dice (Yue et al., 2023)
@@ -80,18 +81,22 @@ def synops(trace: Trace, budget: float = 0.0) -> Tensor:
     return (trace.synops().mean() / macs - budget).clamp(min=0).float()
 
 
-def reading(trace: Trace, logits: bool) -> Tensor:
+def value_read(network: Network, logits: bool) -> str:
     """The first output; with `logits` what a sigmoid, softmax or argmax at its end reads, if there is one."""
-    network = trace.module.network
     name, part = network.outputs[0], network.epilogue
     while logits and part is not None and (node := part.producer(name)) is not None and node.op in FINAL:
         name = node.inputs[0]
-    return trace.value(name)
+    return name
+
+
+def output(trace: Trace) -> Tensor:
+    return trace.value(value_read(trace.module.network, logits=False))
 
 
 @dataclass(frozen=True)
 class Task:
-    """loss: of the value that `reading` gives, and the truth. classes: is the truth of several channels class numbers?"""
+    """loss: of the value that `value_read` names, and the truth. classes: are several channels compared with class
+    numbers?"""
 
     loss: Callable[[Tensor, Tensor], Tensor]
     logits: bool = False
@@ -99,7 +104,7 @@ class Task:
 
     def __call__(self, trace: Trace, truth: Tensor) -> Tensor:
         """Raises DataError where the truth does not have the value's size."""
-        found = reading(trace, self.logits)
+        found = trace.value(value_read(trace.module.network, self.logits))
         wanted = found.shape
         if self.classes and found.shape[1] > 1:
             wanted, truth = torch.Size([len(found), *found.shape[2:]]), truth.long()
@@ -111,16 +116,16 @@ class Task:
 
 
 TASKS: dict[str, Task] = {
-    "bce": Task(bce, logits=True), "dice": Task(dice, logits=True, classes=True), "bce-dice": Task(bce_dice, logits=True),
-    "cross-entropy": Task(F.cross_entropy, logits=True, classes=True), "l1": Task(F.l1_loss),
-    "mse": Task(F.mse_loss), "ncc": Task(ncc),
+    "bce": Task(bce, logits=True), "dice": Task(dice, logits=True, classes=True),
+    "bce-dice": Task(bce_dice, logits=True), "cross-entropy": Task(F.cross_entropy, logits=True, classes=True),
+    "l1": Task(F.l1_loss), "mse": Task(F.mse_loss), "ncc": Task(ncc),
 }  # fmt: skip
 DISTILL = Task(F.mse_loss, logits=True)  # against the teacher's logits, or displacements
 # name -> (cost, its usual weight: rates as in SpikeReg)
 COSTS: dict[str, tuple[Callable[..., Tensor], float]] = {
     "rate": (rate, 1e-4), "rate-target": (rate_target, 0.01), "synops": (synops, 1.0),
-    "diffusion": (lambda trace: diffusion(reading(trace, False)), 1.0),
-    "bending": (lambda trace: bending(reading(trace, False)), 1.0),
+    "diffusion": (lambda trace: diffusion(output(trace)), 1.0),
+    "bending": (lambda trace: bending(output(trace)), 1.0),
 }  # fmt: skip
 
 
@@ -130,7 +135,7 @@ class Objective:
 
     Args:
         tasks, costs: (weight, function). distill: weight of the mean squared difference from the teacher's value that
-            `reading(logits=True)` stands for; 0: none.
+            `value_read(network, logits=True)` stands for; 0: none.
     """
 
     tasks: Sequence[tuple[float, Task]]

@@ -10,7 +10,7 @@ import click
 import snncc
 
 __all__ = ["main"]
-COMMANDS = ("check", "compile", "run", "compare", "inspect", "passes", "demo")
+COMMANDS = ("check", "compile", "run", "compare", "finetune", "inspect", "passes", "demo")
 
 
 class Commands(click.Group):

@@ -58,7 +58,7 @@ def command(
         drawing.prepare(plots)
     with bars() as progress:
         found = compare(
-            teacher, model, data, labels, metric=metric, foreground=_numbers(foreground), samples=samples,
+            teacher, model, data, labels, metric=metric, foreground=numbers(foreground), samples=samples,
             timesteps=timesteps, seed=seed, threads=threads, preprocess=preprocess_of(preprocess), progress=progress,
         )  # fmt: skip
     _show(found)
@@ -68,7 +68,8 @@ def command(
     emit(found.to_dict())
 
 
-def _numbers(text: str | None) -> tuple[int, ...]:
+def numbers(text: str | None) -> tuple[int, ...]:
+    """`--foreground`"""
     try:
         return tuple(int(n) for n in text.split(",")) if text else ()
     except ValueError:

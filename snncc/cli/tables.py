@@ -99,7 +99,7 @@ def recipe_table(network: Network) -> None:
         ("steps", "those of a sample" if trains else steps_text(network, found["timesteps"])),
     ]
     if (measured := found["measured"]) is not None:
-        on = f"on {measured['samples']} calibration sample(s)"
+        on = f"on {measured['samples']} {measured.get('on', 'calibration')} sample(s)"
         rows.append(("events per neuron", f"{measured['events_per_neuron']:.3f} {on}"))
         if measured["synops_per_teacher_mac"] is not None:
             rows.append(("SynOps per teacher MAC", f"{measured['synops_per_teacher_mac']:.3f} {on}"))

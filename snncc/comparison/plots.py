@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +29,33 @@ def draw(found: Comparison, folder: Path) -> list[Path]:
     if found.prefixes is not None:
         drawn["prefixes.png"] = _prefixes(found)
     for name, figure in drawn.items():
-        with replacing(folder / name) as temporary:
-            figure.savefig(temporary, format="png", dpi=120)
+        save(figure, folder / name)
     return [folder / name for name in drawn]
+
+
+def save(figure: Any, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def before_and_after(before: Mapping[str, float], after: Mapping[str, float]) -> Any:
+    """Events per neuron and step of each population. Raises OptionError without matplotlib."""
+    figure = _figure(5, 1.5 + 0.3 * len(after))
+    axes, places = figure.add_subplot(), np.arange(len(after))
+    for shift, label, rates in ((-0.2, "before", before), (0.2, "after", after)):
+        axes.barh(places + shift, [rates[name] for name in after], 0.4, label=label)
+    axes.set_yticks(places, list(after), fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("events per neuron and step")
+    axes.legend()
+    return figure
 
 
 def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise OptionError("--plots needs matplotlib", remedy="pip install 'snncc[report]'") from None
+        raise OptionError("a plot needs matplotlib", remedy="pip install 'snncc[report]'") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 
