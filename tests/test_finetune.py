@@ -146,10 +146,10 @@ def test_without_torch(tmp_path: Path) -> None:
 def cropped(folder: Path, name: str, slices: int = 3) -> None:
     """Some slices through the middle of a volume and of its labels."""
     for kind in ("imagesTr", "labelsTr"):
-        image: Any = nibabel.load(EXAMPLE / "volumes" / kind / name)  # type: ignore[attr-defined]
+        image: Any = nibabel.load(EXAMPLE / "volumes" / kind / name)
         middle = image.shape[2] // 2
         (folder / kind).mkdir(exist_ok=True)
-        nibabel.save(image.slicer[:, :, middle : middle + slices], folder / kind / name)  # type: ignore[attr-defined]
+        nibabel.save(image.slicer[:, :, middle : middle + slices], folder / kind / name)
 
 
 def test_volumes(tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ EPS = 1e-5
 
 
 def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def softmax(x: Array) -> Array:
-    return np.exp(x) / np.exp(x).sum(1, keepdims=True)
+    return np.asarray(np.exp(x) / np.exp(x).sum(1, keepdims=True))
 
 
 def bce(x: Array, y: Array) -> float:
@@ -88,7 +88,7 @@ def central(x: Array, axis: int) -> Array:
 
 
 def second(x: Array, axis: int) -> Array:
-    return (np.roll(x, -1, axis) - 2 * x + np.roll(x, 1, axis))[:, :, 1:-1, 1:-1]
+    return np.asarray((np.roll(x, -1, axis) - 2 * x + np.roll(x, 1, axis))[:, :, 1:-1, 1:-1])
 
 
 def mixed(x: Array) -> Array:
