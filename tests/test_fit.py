@@ -14,6 +14,7 @@ import pytest
 
 from snncc.comparison.metrics import Metric
 from snncc.errors import OptionError
+from snncc.graph import Array
 from snncc.model import Model
 from tests.training import Images, network, train
 
@@ -95,6 +96,32 @@ def test_learns_and_keeps_the_best(tmp_path: Path) -> None:
     again, same = train(tmp_path, **options)  # nothing is left to do
     assert same.history == found.history and same.best == found.best
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), module.parameters(), strict=True))
+
+
+class Later:
+    """A metric by which every epoch is better than the one before."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def counts(self, output: Array, target: Any) -> Array:
+        return np.zeros(1)
+
+    def value(self, counts: Array) -> float:
+        self.calls += 1
+        return float(self.calls)
+
+
+@pytest.mark.parametrize("relearn", [False, True])
+def test_relearned_scales_hold_what_grows(relearn: bool, tmp_path: Path) -> None:
+    module = SpikingModule(network())
+    settings = Settings(epochs=1, batch=8, rates={"weights": 0.3}, clip=0, relearn=relearn)
+    fit(module, Images(), Images(2, 1), Objective.of("bce"), Later(), tmp_path, settings)
+    off = [float((link.weight * link.scale - link.whole_weight()).detach().abs().max()) for link in module.links]
+    assert (max(off) < 0.51) == relearn
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=False)["state_dict"]
+    assert all(torch.equal(checkpoint[f"spiking.{n}"], value) for n, value in module.state_dict().items())
+    assert np.isfinite(Model(module.saved()).run({"x": np.zeros((1, 1, 8, 8), np.float32)}).outputs["y"]).all()
 
 
 def test_evaluation_is_what_engines_say(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def central(x: Array, axis: int) -> Array:
 
 
 def second(x: Array, axis: int) -> Array:
-    return np.asarray(np.roll(x, -1, axis) - 2 * x + np.roll(x, 1, axis))[:, :, 1:-1, 1:-1]
+    return np.asarray((np.roll(x, -1, axis) - 2 * x + np.roll(x, 1, axis))[:, :, 1:-1, 1:-1])
 
 
 def mixed(x: Array) -> Array:

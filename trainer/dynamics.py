@@ -17,7 +17,7 @@ from snncc.bounds import RADIX_STEPS
 from snncc.neurons import IntegrateFire, MultiThreshold, Neuron, Settled, Signed
 from snncc.neurons.base import total_count
 from snncc.neurons.leaky import DIVISOR
-from snncc.trainer.surrogate import KINDS, Surrogate, spike, staircase
+from snncc.trainer.surrogate import KINDS, Step, Surrogate, spike, staircase
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ def _leaked(v: Tensor, leak: Tensor, kind: IntegrateFire) -> Tensor:
 
 
 def _signed(kind: Signed, v: Tensor, theta: Tensor, dip: Tensor, rule: Rule) -> Callable[[Tensor], Tensor]:
+    if kind.memory:
+        return _remembering(v, theta, rule)
     n, wide, zero = torch.zeros_like(v), theta + 2 * dip, torch.zeros_like(theta)
 
     def step(current: Tensor) -> Tensor:
@@ -129,14 +131,33 @@ def _signed(kind: Signed, v: Tensor, theta: Tensor, dip: Tensor, rule: Rule) -> 
         charged = v + current
         below, above = n < 0, n > 0
         up_at, down_at = torch.where(below, theta + dip, theta), torch.where(above, zero, -dip)
-        allowed = above if kind.memory else torch.ones_like(above)
         rise, fall = (charged - up_at) / theta, (down_at - charged) / theta
         up = spike(rise, charged >= up_at, rule.shape(rise.detach()))
-        down = spike(fall, (charged < down_at) & allowed, rule.shape(fall.detach()) * allowed)
+        down = spike(fall, charged < down_at, rule.shape(fall.detach()))
         n = n + (up - down).detach()
         v = charged - torch.where(below, wide, theta) * rule.reset(up)
         v = v + torch.where(above, theta, wide) * rule.reset(down)
         return up - down
+
+    return step
+
+
+def _remembering(v: Tensor, theta: Tensor, rule: Rule) -> Callable[[Tensor], Tensor]:
+    """Signed neurons that take back only what they sent: they never are below zero, where thresholds are others."""
+    n = torch.zeros_like(v)
+
+    def step(current: Tensor) -> Tensor:
+        nonlocal v, n
+        charged = v + current
+        x = charged / theta
+        with torch.no_grad():
+            above = n > 0
+            fired = (charged >= theta).to(v.dtype) - ((charged < 0) & above).to(v.dtype)
+            slope = rule.shape(x - 1) + rule.shape(-x) * above if x.requires_grad else x
+            n = n + fired
+        s: Tensor = Step.apply(x, fired, slope)
+        v = charged - theta * rule.reset(s)
+        return s
 
     return step
 

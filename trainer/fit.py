@@ -36,7 +36,8 @@ class Settings:
     """epochs: at most; batch: of all processes together; rates: learning rate by parameter group (0 or absent: left as
     it is); schedule: plateau halves after `patience` epochs without a lower validation loss, cosine falls to 0; stop:
     epochs without a better one after which training ends (0: never); budget: SynOps per teacher MAC that the best epoch
-    must keep to, see `fit` (None: any); clip: of the gradient's norm (0: none)."""
+    must keep to, see `fit` (None: any); clip: of the gradient's norm (0: none); relearn: choose the scales of all rows
+    of integers anew after each epoch, and not only where they would overflow."""
 
     epochs: int = 20
     batch: int = 16
@@ -46,6 +47,7 @@ class Settings:
     stop: int = 0
     budget: float | None = None
     clip: float = 1.0
+    relearn: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -163,6 +165,7 @@ class _Task(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         mean = self.all_gather(torch.stack(self.losses).mean()).mean()
         self.losses = []
+        self.spiking.relearn_scales(overflowing=not self.settings.relearn)
         self._validated(float(mean))
         if self.settings.schedule == "plateau":
             self.schedule.step(self.history[-1].found.loss)

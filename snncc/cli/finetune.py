@@ -46,6 +46,7 @@ GROUPS = ("weights", "biases", "thresholds", "leaks")
 @click.option("--stop", default=0, metavar="N", help="End after N epochs without a better one.")
 @click.option("--surrogate", default="triangle", show_default=True, metavar="KIND[:A]")
 @click.option("--flow", is_flag=True, help="Train on accumulated flow: memory does not grow with T.")
+@click.option("--relearn-scales", "relearn", is_flag=True, help="After each epoch choose the integers' scales anew.")
 @click.option("--float32", "in_float", is_flag=True, help="Train and write float32, not the integers.")
 @click.option("--from-scratch", is_flag=True, help="From random weights.")
 @click.option("--seed", default=0, show_default=True)
@@ -149,7 +150,7 @@ def _settings(options: Mapping[str, Any]) -> Any:
         except ValueError:
             remedy = f"form: 1e-3, or GROUP=1e-4 of {', '.join(GROUPS)}"
             raise OptionError(f"--learning-rate {text}", remedy=remedy) from None
-    names = ("epochs", "batch", "schedule", "stop", "seed")
+    names = ("epochs", "batch", "schedule", "stop", "relearn", "seed")
     return Settings(rates=rates, budget=options["budget_synops"], **{name: options[name] for name in names})
 
 
@@ -189,7 +190,7 @@ def _facts(model: Path, parts: Sequence[Samples], options: Mapping[str, Any], me
     """What the result depends on: kept in the checkpoint and in the file."""
     names = (
         "loss", "costs", "distill", "timesteps", "budget_synops", "epochs", "batch", "rates", "schedule", "stop",
-        "surrogate", "flow", "in_float", "from_scratch", "seed",
+        "relearn", "surrogate", "flow", "in_float", "from_scratch", "seed",
     )  # fmt: skip
     kept = {name: list(value) if isinstance(value := options[name], tuple) else value for name in names}
     data, validation = (part.sha256 for part in parts)
