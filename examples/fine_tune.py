@@ -49,7 +49,8 @@ def main(out: Path, epochs: int = 8) -> None:
     measure(compiled, test)
     module, loss = SpikingModule.from_file(compiled), Objective.of("bce-dice", ["2*synops:0.28"])
     settings = Settings(epochs, batch=8, rates={"weights": 2e-4, "biases": 2e-4, "thresholds": 2e-4}, budget=0.28)
-    fit(module, train, train[::4], loss, DICE, out.with_suffix(""), settings, report=lambda epoch: print(epoch.row()))
+    show = "epoch {epoch}: Dice {metric:.4f} and {synops_per_mac:.3f} SynOps, on training slices".format_map
+    fit(module, train, train[::4], loss, DICE, out.with_suffix(""), settings, report=lambda e: print(show(e.row())))
     module.save(out)
     measure(out, test)
 

@@ -27,10 +27,12 @@ def test_another_slice_of_each_group_is_drawn(monkeypatch: pytest.MonkeyPatch) -
     groups."""
     images = torch.arange(10.0).reshape(10, 1, 1, 1) + torch.tensor([0.0, 0.5]).reshape(1, 1, 2, 1)
     monkeypatch.setattr(trainings, "split", lambda name: (images, -images, [0] * 10))
+    monkeypatch.setattr(h, "teacher_output", lambda image, dims: 2 * image[None])
     drawn = trainings.Slices("train", 5)
     assert len(drawn) == 2
     pairs = [drawn[k] for k in (0, 1) for _ in range(50)]
-    assert all(torch.equal(inputs["image"], -label) for inputs, label in pairs)
+    assert all(torch.equal(inputs["image"], -target["truth"]) for inputs, target in pairs)
+    assert all(torch.equal(2 * inputs["image"], target["teacher"]) for inputs, target in pairs)
     assert {float(inputs["image"].min()) for inputs, _ in pairs} == set(range(10))
     assert {bool(inputs["image"][0, 0, 0] > inputs["image"][0, 1, 0]) for inputs, _ in pairs} == {False, True}
     every = trainings.Slices("val")
