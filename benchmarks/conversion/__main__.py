@@ -50,6 +50,7 @@ def chosen(only: tuple[str, ...], quick: bool) -> list[tuple[Task, Recipe]]:
 @click.option("--peers/--no-peers", "others", default=True, help="run other converters, too")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/conversion"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="default: docs/results for all of the test split")
+@click.option("--join", multiple=True, type=click.Path(path_type=Path), help="conversion.json of a run of other tasks")
 @click.option("--workers", default=2, show_default=True)
 def main(
     only: tuple[str, ...],
@@ -60,6 +61,7 @@ def main(
     others: bool,
     work: Path,
     out: Path | None,
+    join: tuple[Path, ...],
     workers: int,
 ) -> None:
     """Measure every recipe on every task and write tables and plots; exit 1 if the engines do not agree."""
@@ -67,6 +69,8 @@ def main(
     pairs = chosen(only, quick)
     made = models(pairs, work, workers)
     found: dict[str, Any] = {"split": split, "limit": limit, "bundled": h.BUNDLED, "tasks": {}}
+    for file in join:
+        found["tasks"] |= json.loads(file.read_text())["tasks"]
     for task in dict.fromkeys(task for task, _ in pairs):
         recipes = [recipe for one, recipe in pairs if one == task]
         table = rows(task, recipes, made, work, split, limit, workers)

@@ -47,7 +47,7 @@ class Task(ABC):
     few: int | None = field(default=None, kw_only=True)
     crop: tuple[int, ...] | None = field(default=None, kw_only=True)
     digits: int = field(default=4, kw_only=True)
-    peers: tuple[int, int] = field(default=(5, 30), kw_only=True)
+    peers: tuple[int, int] = field(default=(3, 12), kw_only=True)
 
     def missing(self) -> str | None:
         """Why this task cannot be run, or None."""
@@ -186,7 +186,7 @@ def hippocampus(dims: int) -> Hippocampus:
 def cifar10(net: str, title: str) -> Cifar10:
     file = TEACHERS / f"{net}.onnx"
     words = ("accuracy, %", "points", "image", "logits")
-    return Cifar10(f"cifar10-{net}", f"CIFAR-10, {title}", *words, file, few=1000, digits=2, peers=(250, 1000))
+    return Cifar10(f"cifar10-{net}", f"CIFAR-10, {title}", *words, file, few=1000, digits=2, peers=(250, 500))
 
 
 def tasks() -> list[Task]:
@@ -197,5 +197,5 @@ def tasks() -> list[Task]:
         hippocampus(3),
         cifar10("vgg", "VGG-like"),
         cifar10("resnet20", "ResNet-20"),
-        Denoising(*bsd, few=12, crop=(33, 49), digits=3, peers=(3, 12)),
+        Denoising(*bsd, few=12, crop=(33, 49), digits=3, peers=(2, 6)),
     ]
