@@ -7,7 +7,7 @@ INSTALL := -m pip install -q -c constraints.txt
 
 PEERS := spikingjelly sinabs snntorch norse
 
-.PHONY: demo test lint bench conversion peers train-env torch
+.PHONY: demo test lint bench conversion finetune peers train-env torch
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.core  # compile and run the built-in example; needs no torch
@@ -27,6 +27,9 @@ bench: $(BIN)/.report  # half an hour; nothing else should run meanwhile. A peer
 
 conversion: $(BIN)/.report  # an hour: what conversion loses on trained teachers. Goes on where it was interrupted
 	$(BIN)/python -m benchmarks.conversion
+
+finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted
+	$(BIN)/python -m benchmarks.finetune
 
 peers: $(PEERS:%=.bench/%/.done)
 

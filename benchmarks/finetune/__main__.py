@@ -22,7 +22,8 @@ from benchmarks.conversion.recipes import Recipe
 from benchmarks.conversion.tasks import Task, tasks
 from benchmarks.finetune import report
 from benchmarks.finetune.parity import agrees
-from benchmarks.finetune.trainings import CONVERTED, GOALS, QUICK, TASK, TRAININGS, Training, train_one
+from benchmarks.finetune.plan import CONVERTED, GOALS, QUICK, TASK, TRAININGS
+from benchmarks.finetune.trainings import Training, train_one
 
 SOURCES = ("trainer/*.py", "benchmarks/finetune/trainings.py", "benchmarks/finetune/parity.py")
 

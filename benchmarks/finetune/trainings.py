@@ -16,14 +16,13 @@ from torch import Tensor
 import snncc
 from benchmarks import hippocampus as h
 from benchmarks.conversion.measure import what_runs
-from benchmarks.conversion.recipes import Goal, Recipe, radix, rate
+from benchmarks.conversion.recipes import Recipe
 from benchmarks.finetune.parity import parity
 from snncc.comparison.metrics import Metric
 from snncc.trainer import SpikingModule, Trace
 from snncc.trainer.fit import Settings, fit
 from snncc.trainer.losses import bce, bce_dice, synops
 
-TASK = "hippocampus-2d"
 DICE = Metric("dice", threshold=0.5)
 PARAMETERS = ("weights", "biases", "thresholds")
 
@@ -44,7 +43,7 @@ class Training:
     rate: float = 4e-4
     fresh: bool = False
     flow: bool = False
-    epochs: int = 8
+    epochs: int = 7
     every: int = 6
     batch: int = 16
     weight: float = 1.0
@@ -77,23 +76,6 @@ class Training:
         return found + bce(logits, given["teacher"]) if "teacher" in given else found
 
 
-SIGNED = rate("signed", 4)
-TRAININGS = (
-    Training(radix(2), 0.295),
-    Training(SIGNED, flow=True),
-    Training(radix(2), 0.295, 1e-3, fresh=True),
-    Training(SIGNED, None, 1e-3, fresh=True, flow=True),
-    Training(radix(3), 0.295),
-    Training(radix(2), 0.22),
-)
-QUICK = tuple(Training(radix(2), 0.3, fresh=fresh, epochs=1, every=36) for fresh in (False, True))
-CONVERTED = (radix(2), radix(3), radix(4), SIGNED)  # for comparison
-GOALS = (
-    Goal(TASK, "radix of 2 or 3 digits: within 0.003 at no more than 0.30 SynOps", "radix:?, fine-tuned*", 0.003, 0.30),
-    Goal(TASK, "signed, T = 4: within 0.002", "signed, T = 4, fine-tuned", 0.002),
-)
-
-
 @cache
 def split(name: str) -> tuple[Tensor, Tensor, list[int]]:
     """All slices of a split [N, 1, 48, 64], their labels, and the subject of each."""
@@ -103,8 +85,7 @@ def split(name: str) -> tuple[Tensor, Tensor, list[int]]:
 
 
 class Slices:
-    """Slices of a split with their labels; every > 0: see `Training`; at random mirrored, and with what the teacher
-    says."""
+    """Slices of a split with their labels; every > 0: see `Training`; with what the teacher says."""
 
     def __init__(self, name: str, every: int = 0):
         self.images, self.labels, self.subjects = split(name)
@@ -117,10 +98,8 @@ class Slices:
         if not self.every:
             return {"image": self.images[k]}, self.labels[k]
         k = k * self.every + int(torch.randint(self.every, ()))
-        turned = (1,) if torch.rand(()) < 0.5 else ()  # left and right hippocampi are mirror images
-        image = self.images[k].flip(turned)
-        teacher = torch.as_tensor(h.teacher_output(image.numpy(), 2)[0])
-        return {"image": image}, {"truth": self.labels[k].flip(turned), "teacher": teacher}
+        teacher = torch.as_tensor(h.teacher_output(self.images[k].numpy(), 2)[0])
+        return {"image": self.images[k]}, {"truth": self.labels[k], "teacher": teacher}
 
 
 def train_one(training: Training, start: Path, folder: Path) -> dict[str, Any]:
