@@ -73,6 +73,7 @@ RECIPES: tuple[Recipe, ...] = (
     *(radix(k) for k in (2, 3, 4, 5, 6)),
     *(radix(k, f) for k, f in ((2, 2.0), (3, 1), (4, 1), (4, 1.6), (5, 2.0), (5, 2.8))),
     radix(3, fitted=True),
+    only(BSD, radix(6, 1)),
     *(rate("settled", t) for t in (4, 8, 16, 32)),
     *(rate("signed", t) for t in (4, 8, 16, 32)),
     *(rate("if", t, P99) for t in (8, 16, 32)),
