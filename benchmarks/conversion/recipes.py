@@ -64,6 +64,7 @@ def only(task: str, recipe: Recipe) -> Recipe:
 
 FIT, FITTED = "calibrate-weights", "fitted weights"
 P99 = "percentile:99"  # plain neurons want lower thresholds than those of least squares
+P999 = "percentile:99.9"  # where large values matter more than small ones
 SHORT = (("settled", 8), ("signed", 8), ("multi-threshold:2:signed", 2))
 HELP = ((1, True), (1.25, False), (1.25, True))  # factor of the thresholds, fitted weights
 RECIPES: tuple[Recipe, ...] = (
@@ -81,6 +82,7 @@ RECIPES: tuple[Recipe, ...] = (
     *(only(BRAIN, rate(*kind, factor=f, fitted=fitted)) for kind in SHORT for f, fitted in HELP),
     only(BRAIN, rate("if", 16, P99, fitted=True)),
     rate("if", 32, P99, fitted=True),
+    replace(only(BSD, rate("if", 32, P999, fitted=True)), name="if, T = 32, thresholds at 99.9 %, fitted weights"),
 )
 QUICK = ("radix:2", "radix:3")
 
