@@ -1,6 +1,12 @@
 """Options of the test run."""
 
+import signal
+
 import pytest
+
+# A shell starts what runs in its background with SIGINT ignored, and so would be what the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -116,9 +116,9 @@ def test_the_reference_is_independent_of_the_engines() -> None:
 
 def test_torch_only_in_the_trainer() -> None:
     """Tests and benchmarks import torch inside a function or by pytest.importorskip: without it they still collect.
-    The zoo's own files are imported by one test, after pytest.importorskip; those that train teachers by none without
-    torch."""
-    trained = (ROOT / "tests" / "zoo", ROOT / "benchmarks" / "conversion" / "teachers")
+    The zoo's own files are imported by one test, after pytest.importorskip; those that train teachers or networks by
+    none without torch."""
+    trained = [ROOT / name for name in ("tests/zoo", "benchmarks/conversion/teachers", "benchmarks/finetune")]
     faults = [
         f"{path.relative_to(ROOT)}:{line}"
         for folder in ("tests", "benchmarks")
