@@ -11,7 +11,6 @@ TRAININGS = (
     Training(radix(2), 0.297),
     Training(SIGNED, None, 2e-4, flow=True),
     Training(radix(2), 0.297, 1e-3, fresh=True),
-    Training(SIGNED, None, 1e-3, fresh=True, flow=True),
 )
 QUICK = tuple(Training(radix(2), 0.3, fresh=fresh, epochs=1, every=36) for fresh in (False, True))
 CONVERTED = (radix(2), radix(3), radix(4), SIGNED)
