@@ -58,7 +58,7 @@ def trainings(trained: Sequence[Row]) -> list[str]:
     """Validation Dice and SynOps at the start, in the best epoch, and in the last one."""
     lines = [
         "Direct training has the same network, data, loss and number of epochs, and starts from random weights.",
-        "Each cell: validation Dice, SynOps / teacher MAC.",
+        "Each cell: validation Dice, SynOps / teacher MAC. Minutes are those of one core, whatever else ran meanwhile.",
         "",
         "| training | start | first epoch | best epoch | last epoch | minutes |",
         "|---|---|---|---|---|---|",
@@ -76,8 +76,8 @@ def parities(trained: Sequence[Row]) -> list[str]:
         "## The trainer and the engines",
         "",
         "Slices of a test subject through the trainer, and through the reference, onnxruntime and fast engines: the",
-        "compiled network before training, the trained one, and the trained one loaded from its file. Compared with",
-        "`==`, at every neuron and step.",
+        "compiled network (of direct training, before its weights are drawn), the trained one, and the trained one",
+        "loaded from its file. Compared with `==`, at every neuron and step.",
         "",
         "| network | spikes | differing spikes | differing events | differing outputs | differing SynOps |",
         "|---|---|---|---|---|---|",
