@@ -62,9 +62,11 @@ def test_quick_run_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     found = json.loads((tmp_path / "finetune.json").read_text())
     converted, tuned, direct = found["rows"]
     assert converted["units"] == tuned["units"] == direct["units"] == 2
-    assert tuned["synops_per_teacher_mac"] < converted["synops_per_teacher_mac"] and direct["score"] < tuned["score"]
+    assert direct["score"] < tuned["score"]
     for row in (tuned, direct):
-        assert len(row["history"]) == 2 and list(row["parity"]) == ["before", "after", "loaded"]
+        before, after = row["history"]
+        assert before["synops_per_mac"] != after["synops_per_mac"]
+        assert list(row["parity"]) == ["before", "after", "loaded"]
         assert all(one["spikes"] > 10_000 and agrees(one) for one in row["parity"].values())
     assert all((tmp_path / f"finetune-{name}.svg").stat().st_size < 200_000 for name in ("synops", "curves", "rates"))
 

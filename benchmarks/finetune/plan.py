@@ -12,7 +12,7 @@ TRAININGS = (
     Training(SIGNED, None, 2e-4, flow=True),
     Training(radix(2), 0.297, 1e-3, fresh=True),
 )
-QUICK = tuple(Training(radix(2), 0.3, fresh=fresh, epochs=1, every=36) for fresh in (False, True))
+QUICK = tuple(Training(radix(2), 0.2, fresh=fresh, epochs=1, every=12) for fresh in (False, True))
 CONVERTED = (radix(2), radix(3), radix(4), SIGNED)
 GOALS = (
     Goal(TASK, "radix of 2 or 3 digits: within 0.003 at no more than 0.30 SynOps", "radix:?, fine-tuned*", 0.003, 0.30),
