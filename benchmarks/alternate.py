@@ -39,23 +39,20 @@ class Entry:
         return str(BENCH / self.environment / "bin" / "python") if self.environment else sys.executable
 
 
-class Worker:
-    """One process that waits for commands; see peers/worker.py.
+class Talk:
+    """A process that says something in a line of JSON when it is ready, and after each line that it is given.
 
     Raises:
         RuntimeError: it ended; the last line of its standard error.
     """
 
-    def __init__(self, entry: Entry, job: Path):
-        self.entry, self.log = entry, job.with_name(f"{entry.worker}-{entry.variant}.log")
-        if entry.environment and not Path(entry.python).exists():
-            raise RuntimeError("not installed: make peers")
-        command = [entry.python, "-m", f"benchmarks.peers.{entry.worker}", str(job), entry.variant]
-        with self.log.open("w") as log:
+    def __init__(self, command: Sequence[str], log: Path):
+        self.log = log
+        with log.open("w") as errors:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )
-        self.version = self._answer()["version"]
+        self.greeting = self._answer()
 
     def ask(self, command: str) -> dict[str, Any]:
         assert self.process.stdin is not None
@@ -79,6 +76,17 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+
+
+class Worker(Talk):
+    """One process that waits for commands; see peers/worker.py."""
+
+    def __init__(self, entry: Entry, job: Path):
+        if entry.environment and not Path(entry.python).exists():
+            raise RuntimeError("not installed: make peers")
+        command = [entry.python, "-m", f"benchmarks.peers.{entry.worker}", str(job), entry.variant]
+        super().__init__(command, job.with_name(f"{entry.worker}-{entry.variant}.log"))
+        self.version = self.greeting["version"]
 
 
 def run(

@@ -12,7 +12,6 @@ on where it stopped.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,7 +22,7 @@ import click
 import numpy as np
 from rich.progress import Progress
 
-from benchmarks.alternate import BENCH, ROOT
+from benchmarks.alternate import BENCH, ROOT, Talk
 from benchmarks.conversion import blueprint, reach
 from benchmarks.conversion.tasks import Task, tasks
 from benchmarks.hippocampus import Array
@@ -49,35 +48,19 @@ class Peer:
         python = BENCH / name / "bin" / "python"
         if not python.exists():
             raise RuntimeError(f"{name} is not installed: make peers")
-        self.log = folder / f"{name}.log"
         command = [str(python), "-m", f"benchmarks.peers.convert_{name}", str(folder), str(threads)]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        said = self._answer()
+        self.talk = Talk(command, folder / f"{name}.log")
+        said = self.talk.greeting
         self.version, self.recipes = str(said["version"]), dict(said["recipes"])  # recipe -> form of the teacher
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):  # a library may print, too
-                return dict(json.loads(line))
-        raise RuntimeError(f"ended with {self.process.wait()}: {self.log.read_text()[-300:]}")
+        return self.talk.ask(json.dumps(command))
 
     def __enter__(self) -> Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.talk.close()
 
 
 @dataclass(frozen=True)
