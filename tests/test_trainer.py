@@ -144,7 +144,9 @@ def test_relearned_scales_hold_weights_that_have_grown() -> None:
         for link in links:
             link.weight.mul_(3)
     clipped = max(error(link) for link in links)
+    places = [buffer.data_ptr() for buffer in module.buffers()]
     module.relearn_scales()
+    assert [buffer.data_ptr() for buffer in module.buffers()] == places, "they stay where they are, on a GPU, say"
     after = max(error(link) for link in links)
     assert after < clipped / 10
     agree(module, module.saved(), samples, 4)

@@ -136,15 +136,17 @@ class Link(nn.Module):
         single = isinstance(self.synapse, SINGLE) and not self.analog
         self.most = float(DIAGONAL if single else (1 << ((bits or 8) - 1)) - 1)
         shift = np.zeros(post.channels) if self.synapse.shift is None else self.synapse.shift
-        self.set_scale(row_scale(post), shift.astype(np.float64))
+        spread, factor = self.spread(row_scale(post), shift.astype(np.float64))
+        self.register_buffer("scale", spread)
+        self.register_buffer("factor", factor)
         self.weight = nn.Parameter(_tensor(self.synapse.weight) / self.scale)
 
-    def set_scale(self, scale: Array, shift: Array) -> None:
-        """scale: [C], what one unit of each row is; shift: [C], the power of two behind its weighted sums."""
+    def spread(self, scale: Array, shift: Array) -> tuple[Tensor, Tensor]:
+        """What parameters and weighted sums are multiplied with, in their shapes. scale: [C], what one unit of each row
+        is; shift: [C], the power of two behind its weighted sums."""
         rows = np.broadcast_to((scale / 2.0**shift / self.levels)[:, None], self.synapse.rows().shape)
         spread = self.synapse.with_rows(np.ascontiguousarray(rows), self.synapse.shift).weight
-        self.register_buffer("scale", _tensor(spread))
-        self.register_buffer("factor", _tensor((2.0**shift).reshape(-1, *(1,) * (self.rank - 1))))
+        return _tensor(spread), _tensor((2.0**shift).reshape(-1, *(1,) * (self.rank - 1)))
 
     def whole_weight(self) -> Tensor:
         weight = self.weight * self.scale

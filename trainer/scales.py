@@ -72,4 +72,6 @@ def rescale(network: Network, cell: Cell, links: list[Link], bits: int) -> None:
     cell.scale.copy_(torch.as_tensor(found.theta))
     for link in links:
         whole, shift = found.integers(link.projection)
-        link.set_scale(found.theta.astype(np.float64), np.zeros(len(whole)) if shift is None else shift)
+        spread, factor = link.spread(found.theta.astype(np.float64), np.zeros(len(whole)) if shift is None else shift)
+        link.scale.copy_(spread)
+        link.factor.copy_(factor)
