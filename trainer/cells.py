@@ -167,9 +167,9 @@ class Link(nn.Module):
                 sums = size.reshape(len(size), -1).sum(1)
         return float(sums.max()) * largest * max(1.0, float(self.factor.max()))
 
-    def current(self, x: Tensor, weight: Tensor, largest: float) -> Tensor:
-        """What numbers x [N, C, *spatial] of at most `largest` give: the shifted sums."""
-        dtype = torch.float64 if self.integer and self.bound(weight, largest) >= EXACT else torch.float32
+    def current(self, x: Tensor, weight: Tensor, bound: float) -> Tensor:
+        """What numbers x [N, C, *spatial] give: the shifted sums; bound: see there."""
+        dtype = torch.float64 if self.integer and bound >= EXACT else torch.float32
         out = linear(self.synapse, weight.to(dtype), routed(x.to(dtype), self.projection.routing))
         if bool((self.factor != 1).any()):
             out = out * self.factor

@@ -68,8 +68,8 @@ class Simulation:
             if j.pre not in forward.currents:
                 link, weight = forward.module.link[j.name], forward.weights[j.name]
                 largest = float((1 << self.network.levels(self.network[j.pre])) - 1)
-                bound += link.bound(weight, largest)
-                found = link.current(now[j.pre], weight, largest)
+                own = link.bound(weight, largest)
+                bound, found = bound + own, link.current(now[j.pre], weight, own)
                 total = found if total is None else total + found
         assert total is not None
         total = total.expand(forward.batch, *population.shape)

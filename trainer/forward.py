@@ -131,7 +131,8 @@ class Forward:
                 kind = self.network[j.pre].kind
                 assert isinstance(kind, Constant)
                 largest = float(max(abs(kind.low), kind.high))
-                found = self.module.link[j.name].current(self.currents[j.pre], self.weights[j.name], largest)
+                link, weight = self.module.link[j.name], self.weights[j.name]
+                found = link.current(self.currents[j.pre], weight, link.bound(weight, largest))
                 total = found if total is None else total + found
         return total
 
@@ -146,12 +147,12 @@ class Forward:
         wide = self._type(bound * count if sums else bound)
         total = None if constant is None else constant.to(wide) * (count if sums else 1)
         total = total if sums or total is None else total.unsqueeze(0)
-        for j, n in zip(spiking, largest, strict=True):
+        for j, part in zip(spiking, parts, strict=True):
             link, weight, train = self.module.link[j.name], self.weights[j.name], self.trace.trains[j.pre]
             if sums:
-                found = link.current(train.numbers, weight, n * count)
+                found = link.current(train.numbers, weight, part * count)
             else:
-                found = link.current(train.spikes.flatten(0, 1), weight, n).unflatten(0, train.spikes.shape[:2])
+                found = link.current(train.spikes.flatten(0, 1), weight, part).unflatten(0, train.spikes.shape[:2])
             total = found.to(wide) if total is None else total + found.to(wide)
         if total is None:
             total = torch.zeros((1,) * (len(population.shape) + 2 - sums))
