@@ -79,6 +79,7 @@ RECIPES: tuple[Recipe, ...] = (
     *(rate("signed", t) for t in (4, 8, 16, 32)),
     *(rate("if", t, P99) for t in (8, 16, 32)),
     *(rate("multi-threshold:2:signed", t) for t in (1, 2, 4)),
+    *(only(BSD, rate("multi-threshold:2:signed", t)) for t in (8, 16, 32)),
     *(only(BRAIN, rate(*kind, factor=f, fitted=fitted)) for kind in SHORT for f, fitted in HELP),
     only(BRAIN, rate("if", 16, P99, fitted=True)),
     rate("if", 32, P99, fitted=True),

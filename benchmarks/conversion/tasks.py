@@ -47,7 +47,7 @@ class Task(ABC):
     few: int | None = field(default=None, kw_only=True)
     crop: tuple[int, ...] | None = field(default=None, kw_only=True)
     digits: int = field(default=4, kw_only=True)
-    peers: tuple[int, int] = field(default=(3, 12), kw_only=True)
+    peers: tuple[int, int] = field(default=(1, 4), kw_only=True)
 
     def missing(self) -> str | None:
         """Why this task cannot be run, or None."""
@@ -197,5 +197,5 @@ def tasks() -> list[Task]:
         hippocampus(3),
         cifar10("vgg", "VGG-like"),
         cifar10("resnet20", "ResNet-20"),
-        Denoising(*bsd, few=12, crop=(33, 49), digits=3, peers=(2, 6)),
+        Denoising(*bsd, few=12, crop=(33, 49), digits=3),
     ]
