@@ -36,17 +36,19 @@ def _windowed(x: Tensor, window: int) -> Tensor:
     return x
 
 
-def ncc(moved: Tensor, fixed: Tensor, window: int = 9) -> Tensor:
-    """Minus the mean squared local correlation over cubes, as `snncc.trainer.losses.ncc` (MONAI), in separable sums.
+def ncc(moved: Tensor, fixed: Tensor, window: int = 9, mask: Tensor | None = None) -> Tensor:
+    """Minus the mean squared local correlation over cubes: without a mask as `snncc.trainer.losses.ncc` (MONAI), in
+    separable sums; with one over what lies in it alone.
 
     In float32 throughout: variances are differences of near numbers.
     """
     with torch.autocast(moved.device.type, enabled=False):
         i, j = moved.float(), fixed.float()
-        means = _windowed(torch.cat([i, j, i * i, j * j, i * j], 1), window)
-        mi, mj, ii, jj, ij = means.split(1, 1)
+        m = torch.ones_like(i) if mask is None else mask
+        n, *sums = _windowed(torch.cat([x * m for x in (m, i, j, i * i, j * j, i * j)], 1), window).split(1, 1)
+        mi, mj, ii, jj, ij = sums if mask is None else (x / n.clamp(min=window**-3) for x in sums)
         cross, vi, vj = ij - mi * mj, (ii - mi * mi).clamp(min=0), (jj - mj * mj).clamp(min=0)
-        return -(cross * cross / (vi * vj + 1e-5)).mean()
+        return -(cross * cross / (vi * vj + 1e-5) * m).sum() / m.sum()
 
 
 def diffusion(flow: Tensor) -> Tensor:

@@ -43,14 +43,24 @@ def lessons(settings: Settings) -> list[Lesson]:
     ]
 
 
-def tensors(file: Path, pair: Pair) -> dict[str, Tensor]:
-    """fixed and moving [1, *S] in 0..1, and where both have some fixed_labels and moving_labels [1, *S]."""
+def tensors(file: Path, data: str, pair: Pair) -> dict[str, Tensor]:
+    """fixed and moving [1, *S] in 0..1, and where both have some fixed_labels and moving_labels [1, *S]; of crops
+    fixed_box and moving_box, 1 inside and 0 where they are padded."""
     known = volumes(file)
     fixed, moving = pair
     found = {"fixed": known[f"images/{fixed}"] / np.float32(255), "moving": known[f"images/{moving}"] / np.float32(255)}
     if all(f"labels/{name}" in known for name in pair):
         found |= {"fixed_labels": known[f"labels/{fixed}"], "moving_labels": known[f"labels/{moving}"]}
+    if data == "hippocampus":
+        found |= {f"{name}_box": _box(found[name]) for name in ("fixed", "moving")}
     return {name: torch.as_tensor(value[None]) for name, value in found.items()}
+
+
+def _box(image: Array) -> Array:
+    """1 in the smallest box that holds all values above zero."""
+    found = np.zeros_like(image)
+    found[tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(image))] = 1
+    return found
 
 
 def random_pairs(data: str, count: int) -> Iterator[Pair]:
@@ -71,8 +81,11 @@ def dice_by_label(fixed: Array, moved: Array, codes: tuple[int, ...]) -> Array:
 
 
 def similarity(moved: Tensor, flow: Tensor, batch: Mapping[str, Tensor], window: int, smoothness: float) -> Tensor:
-    """NCC + smoothness * diffusion."""
-    return ncc(moved, batch["fixed"], window) + smoothness * diffusion(flow)
+    """NCC, of crops where both are, + smoothness * diffusion."""
+    mask = None
+    if "fixed_box" in batch:
+        mask = batch["fixed_box"] * warp(batch["moving_box"], flow.detach(), "nearest")
+    return ncc(moved, batch["fixed"], window, mask) + smoothness * diffusion(flow)
 
 
 def teach(lesson: Lesson, settings: Settings, file: Path, folder: Path) -> dict[str, Any]:
@@ -86,12 +99,12 @@ def teach(lesson: Lesson, settings: Settings, file: Path, folder: Path) -> dict[
 
     def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
         for pair in random_pairs(data, steps):
-            yield {name: value[None] for name, value in tensors(file, pair).items()}
+            yield {name: value[None] for name, value in tensors(file, data, pair).items()}
 
     def loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         raw = module(batch["fixed"], batch["moving"]).float()
         flow = integrate(raw) if lesson.svf else raw
-        found = similarity(warp(batch["moving"], flow), raw, batch, settings.window, smoothness)
+        found = similarity(warp(batch["moving"], flow), flow, batch, settings.window, smoothness)
         if lesson.dice:
             found = found + soft_dice(
                 warp((batch["moving_labels"] == codes).float(), flow), (batch["fixed_labels"] == codes).float()
@@ -99,11 +112,11 @@ def teach(lesson: Lesson, settings: Settings, file: Path, folder: Path) -> dict[
         return found
 
     def score(module: nn.Module) -> float:
-        return float(np.mean([_dice(module, lesson.svf, tensors(file, pair), parts.codes) for pair in parts.val]))
+        return float(np.mean([_dice(module, lesson.svf, tensors(file, data, pair), parts.codes) for pair in parts.val]))
 
     plan = Plan(epochs, steps, settings.rate, "cosine", floor=settings.floor, clip=settings.clip, seed=settings.seed)
     done = train(model, batches, loss, score, folder, plan)
-    sample = {name: value[None] for name, value in tensors(file, parts.val[0]).items() if name in ("fixed", "moving")}
+    sample = {name: value[None] for name, value in tensors(file, data, parts.val[0]).items() if name in ("fixed", "moving")}
     about = {"lesson": lesson.name, "data": data, "val_dice": done["best"]["score"], "seed": settings.seed}
     meta = {"snncc.preprocess": preprocess(data), "snncc.teacher": about}
     difference = export(model, sample, ["flow"], folder / "teacher.onnx", meta)
