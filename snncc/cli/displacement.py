@@ -75,4 +75,5 @@ def sampled(image: Array, at: Array) -> Array:
 
 def nearest(image: Array, at: Array) -> Array:
     """The values of [*S] nearest to points [3, ...] in voxels."""
-    return image[tuple(np.clip(np.rint(x), 0, n - 1).astype(np.intp) for x, n in zip(at, image.shape, strict=True))]
+    index = (np.clip(np.rint(x), 0, n - 1).astype(np.intp) for x, n in zip(at, image.shape, strict=True))
+    return np.asarray(image[tuple(index)])
