@@ -15,6 +15,7 @@ from examples.kit.export import export
 from examples.kit.training import Plan, train
 from examples.registration.data import GRIDS, Array, Pair, preprocess, split, volumes
 from examples.registration.fields import diffusion, integrate, ncc, soft_dice, warp
+from examples.registration.metrics import dice_by_label, moved
 from examples.registration.networks import MERGES, Teacher
 from examples.registration.settings import Settings
 
@@ -71,15 +72,6 @@ def random_pairs(data: str, count: int) -> Iterator[Pair]:
         yield names[first], names[second]
 
 
-def dice_by_label(fixed: Array, moved: Array, codes: tuple[int, ...]) -> Array:
-    """2 |A and B| / (|A| + |B|) of each label; NaN where neither has it."""
-    size = max(codes) + 1
-    counts = [np.bincount(np.minimum(x, size).ravel(), minlength=size + 1)
-              for x in (fixed, moved, np.where(fixed == moved, fixed, size))]  # fmt: skip
-    with np.errstate(invalid="ignore"):
-        return np.array([2 * counts[2][c] / np.float64(counts[0][c] + counts[1][c]) for c in codes])
-
-
 def similarity(moved: Tensor, flow: Tensor, batch: Mapping[str, Tensor], window: int, smoothness: float) -> Tensor:
     """NCC, of crops where both are, + smoothness * diffusion."""
     mask = None
@@ -129,5 +121,5 @@ def _dice(module: nn.Module, svf: bool, pair: Mapping[str, Tensor], codes: tuple
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         flow = module(pair["fixed"][None], pair["moving"][None]).float()
     flow = integrate(flow) if svf else flow
-    moved = warp(pair["moving_labels"][None].float(), flow, "nearest")
-    return float(np.nanmean(dice_by_label(pair["fixed_labels"][0].numpy(), moved[0, 0].numpy().astype(np.uint8), codes)))
+    labels = moved(pair["moving_labels"][0].numpy(), flow[0].numpy())
+    return float(np.nanmean(dice_by_label(pair["fixed_labels"][0].numpy(), labels, codes)))
