@@ -52,9 +52,10 @@ def smoothness(flow: Array) -> dict[str, float]:
     """folding: share of voxels with a Jacobian at or below 0; sdlogj: standard deviation of log J where J > 1e-6 (0
     where it is the same everywhere); length, longest: of the displacement, in voxels."""
     found, length = jacobian(flow), np.linalg.norm(flow, axis=0)
+    logs = np.log(found[found > 1e-6])
     return {
         "folding": float((found <= 0).mean()),
-        "sdlogj": float(np.log(found[found > 1e-6]).std()),
+        "sdlogj": float(logs.std()) if logs.size else 0.0,
         "length": float(length.mean()),
         "longest": float(length.max()),
     }

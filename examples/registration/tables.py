@@ -161,7 +161,8 @@ def findings(found: Found) -> str:
         lines.append(
             f"**Distillation** (weight {found.settings.distill:g}) of the teacher's displacement, {title(plain)}: "
             f"Dice\n{found.mean(plain.name, 'dice'):.4f} without, {found.mean(told.name, 'dice'):.4f} with it; "
-            f"without - with {lost['mean']:+.4f} (se {lost['se']:.4f},\np = {lost['p_t']:.2g}). The paper: distillation hurts."
+            f"without - with {lost['mean']:+.4f} (se {lost['se']:.4f},\np = {lost['p_t']:.2g}). "
+            f"The paper: distillation hurts."
         )
     rows = []
     for lesson in ("hippocampus", "label-dice"):

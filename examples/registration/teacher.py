@@ -35,12 +35,12 @@ class Lesson:
 def lessons(settings: Settings) -> list[Lesson]:
     """The main teacher of each set, and those of the ablations."""
     return [
-        Lesson("hippocampus", "hippocampus"),
         Lesson("brain", settings.brain),
+        Lesson("hippocampus", "hippocampus"),
+        Lesson("label-dice", "hippocampus", dice=True),
+        Lesson("velocity", "hippocampus", svf=True),
         Lesson("average", "hippocampus", ("average", "average", "average", "none")),
         Lesson("no-skips", "hippocampus", ("none",) * 4),
-        Lesson("velocity", "hippocampus", svf=True),
-        Lesson("label-dice", "hippocampus", dice=True),
     ]
 
 
