@@ -94,6 +94,22 @@ def test_the_field_is_what_itk_reads(tmp_path: Path) -> None:
     np.testing.assert_allclose(nib.load(moved).get_fdata(), sampled(own.get_fdata(), at), atol=1e-4)
 
 
+def test_volumes_of_two_sizes(tmp_path: Path) -> None:
+    """Each is centred in the network's input, and moves there."""
+    image = RNG.normal(size=(5, 9, 7)).astype(np.float32)
+    fixed = save(tmp_path / "fixed.nii", RNG.random((8, 6, 10)).astype(np.float32), "LAS")
+    moving = save(tmp_path / "moving.nii", image, "RSA")
+    _, moved = write(tmp_path / "u.nii", whole()[:, :, :6], volume(fixed), volume(moving), None, "RAS")
+    inside = np.zeros(SIZE, bool)
+    inside[1:6, :, 1:8] = True  # where a moving image of 5, 9, 7 lies in 8, 9, 10
+    at = [slice(0, 8), slice(1, 7), slice(0, 10)]
+    padded = np.full(SIZE, np.nan, np.float32)
+    padded[1:6, :, 1:8] = image
+    expected, there = shifted(padded)[tuple(at)], shifted(inside)[tuple(at)]
+    assert there.any()
+    np.testing.assert_array_equal(along_ras(moved)[there], expected[there])
+
+
 def test_identity_and_halves() -> None:
     image = RNG.normal(size=SIZE).astype(np.float32)
     at = np.indices(SIZE)

@@ -30,10 +30,12 @@ def write(path: Path, flow: Array, fixed: Volume, moving: Volume, labels: Path |
     Raises:
         DataError: labels that do not lie on the moving image's grid.
     """
-    at = np.indices(flow.shape[1:]) + flow
+    here = np.indices(flow.shape[1:])
+    apart = np.subtract(_corner(fixed), _corner(moving))  # both are centred in the network's input
+    at = here + flow + apart[:, None, None, None]
     image, moves = _turned(moving.image, axes)
     stays = _turned(fixed.image, axes)[1]
-    shift = np.tensordot(moves[:3, :3], at, 1) - np.tensordot(stays[:3, :3], np.indices(flow.shape[1:]), 1)
+    shift = np.tensordot(moves[:3, :3], at, 1) - np.tensordot(stays[:3, :3], here, 1)
     shift += (moves[:3, 3] - stays[:3, 3])[:, None, None, None]
     field = np.moveaxis(shift * LPS[:, None, None, None], 0, -1)[..., None, :]
     found = {path: (field.astype(np.float32), "vector"), named(path, "moved"): (sampled(image, at), "none")}
@@ -48,6 +50,11 @@ def write(path: Path, flow: Array, fixed: Volume, moving: Volume, labels: Path |
             values = nib.orientations.apply_orientation(values, fixed.back)
         save_nifti(target, values, fixed.image, intent)
     return list(found)
+
+
+def _corner(volume: Volume) -> list[int]:
+    """Where its first voxel lies in the network's input."""
+    return [inner.start - outer.start for outer, inner in zip(*volume.windows[0], strict=True)]
 
 
 def _turned(image: Any, axes: str | None) -> tuple[Array, Array]:
