@@ -91,7 +91,7 @@ def path(name: str, volume: str, kind: str = "images") -> Path:
 
 def image(name: str, volume: str) -> Array:
     """A network input, uint8 [*S]: its values times 255."""
-    return np.rint(_read(path(name, volume), name, preprocess(name)) * 255).astype(np.uint8)
+    return np.asarray(np.rint(_read(path(name, volume), name, preprocess(name)) * 255), np.uint8)
 
 
 def labels(name: str, volume: str) -> Array:
@@ -101,7 +101,7 @@ def labels(name: str, volume: str) -> Array:
 
 def _read(file: Path, name: str, how: Mapping[str, Any]) -> Array:
     (sample,) = read_volume(file, (1, 1, *GRIDS[name]), Preprocess.of(how)).samples()
-    return sample[0, 0]
+    return np.asarray(sample[0, 0])
 
 
 def prepare(name: str, file: Path, keep: Sequence[str] | None = None) -> None:
@@ -113,7 +113,7 @@ def prepare(name: str, file: Path, keep: Sequence[str] | None = None) -> None:
             arrays[f"labels/{volume}"] = labels(name, volume)
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_suffix(".half.npz")
-    np.savez(half, **arrays)
+    np.savez(half, **arrays)  # type: ignore[arg-type]
     half.replace(file)
 
 

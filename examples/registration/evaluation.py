@@ -83,7 +83,7 @@ def measure(run: Run, lesson: Lesson, settings: Settings, file: Path, picture: P
         fixed, moving = (known[f"{name}_labels"][0].numpy() for name in ("fixed", "moving"))
         row = of_pair(fixed, moving, flow[0], split(lesson.data).codes, SPACING[lesson.data])
         rows.append({"fixed": pair[0], "moving": pair[1], "seconds": seconds, **row})
-        if counts is not None:
+        if counts is not None and counts.counts is not None:
             total = counts if total is None else total.merge(counts.samples, counts.counts)
         if picture is not None and len(rows) == 1:
             picture.parent.mkdir(parents=True, exist_ok=True)

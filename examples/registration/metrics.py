@@ -67,7 +67,7 @@ def smoothness(flow: Array) -> dict[str, float]:
 def moved(labels: Array, flow: Array) -> Array:
     """Labels [*S] by nearest neighbour through [3, *S] in voxels."""
     image = torch.as_tensor(labels[None, None].astype(np.float32))
-    return warp(image, torch.as_tensor(flow[None]), "nearest")[0, 0].numpy().astype(labels.dtype)
+    return np.asarray(warp(image, torch.as_tensor(flow[None]), "nearest")[0, 0].numpy(), labels.dtype)
 
 
 def of_pair(fixed: Array, moving: Array, flow: Array, codes: Sequence[int], spacing: float) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def evaluate(context: Work) -> None:
             todo.append((f"{lesson.name}-affine", lesson, None))
         if (file := teacher_file(lesson.name, work)).exists():
             todo.append((f"{lesson.name}-teacher", lesson, file))
-    for run in (*conversions(settings), *tunings(settings)):
+    tuned = tunings(settings)  # these and what they started from come first
+    for run in dict.fromkeys((*(run.start for run in tuned), *tuned, *conversions(settings))):
         if compiled(run, work).exists():
             todo.append((run.name, lesson_of(run, settings), compiled(run, work)))
     jobs = {work / "measured" / f"{name}.json": (name, lesson, file, settings, work) for name, lesson, file in todo}
