@@ -112,7 +112,7 @@ def tunings(settings: Settings) -> list[Spiking]:
         paper("hippocampus", steps, first, tuned=True),
         paper("hippocampus", steps, first, tuned=True, distill=settings.distill),
         paper("label-dice", steps, first, tuned=True),
-        *(Spiking(lesson, steps=settings.signed_steps, tuned=True) for lesson in main),
+        Spiking("hippocampus", steps=settings.signed_steps, tuned=True),
     ]
 
 
