@@ -48,7 +48,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     for spacing in (1, 2):
         folder = root / "data" / "registration" / f"real_{spacing}mm"
-        _write(folder, "{}", brains, np.diag([spacing, spacing, -spacing, 1.0]))
+        lia = np.array([[-spacing, 0, 0, 0], [0, 0, spacing, 0], [0, -spacing, 0, 0], [0, 0, 0, 1.0]])
+        _write(folder, "{}", brains, lia)
     (root / "data" / "registration" / "split.json").write_text(
         json.dumps({
             "train_labelled": brains[:2], "train_unlabelled": brains[2:3], "train_synth_2mm_only": [],
@@ -58,7 +59,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )  # fmt: skip
     patch = pytest.MonkeyPatch()
     patch.setenv("SNNCC_SHARED", str(root))
-    patch.setattr(data, "GRIDS", dict.fromkeys(data.GRIDS, SIZE))
+    for name in data.GRIDS:
+        patch.setitem(data.GRIDS, name, SIZE)
     data.split.cache_clear()
     yield root
     patch.undo()
