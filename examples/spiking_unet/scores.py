@@ -19,10 +19,10 @@ class Score:
 
     def counts(self, output: Array, target: Array) -> Array:
         """Of logits [1, K, H, W]: confusion matrix [true, found] where the target is not IGNORED. Of an image
-        [1, C, H, W]: sum of squared errors and number of values."""
+        [1, C, H, W], clipped to 0..1: sum of squared errors and number of values."""
         output, target = np.asarray(output)[0], np.asarray(target)
         if self.task.denoises:
-            error = np.square(output.astype(np.float64) - target.reshape(output.shape)).sum()
+            error = np.square(np.clip(output, 0, 1, dtype=np.float64) - target.reshape(output.shape)).sum()
             return np.array([error, output.size])
         found, truth = output.argmax(0).ravel(), target.ravel()
         counted, classes = truth != IGNORED, len(output)
@@ -47,9 +47,9 @@ class Score:
 
 
 def ssim(output: Array, clean: Array) -> float:
-    """Structural similarity of [1, C, H, W] and [C, H, W] in 0..1: Gaussian window of 11, sigma 1.5."""
+    """Structural similarity of [1, C, H, W], clipped to 0..1, and [C, H, W]: Gaussian window of 11, sigma 1.5."""
     import torch
     from monai.metrics import SSIMMetric
 
-    images = (torch.as_tensor(np.asarray(x, np.float32).reshape(1, *clean.shape)) for x in (output, clean))
+    images = (torch.as_tensor(np.clip(x, 0, 1).astype(np.float32).reshape(1, *clean.shape)) for x in (output, clean))
     return float(SSIMMetric(spatial_dims=2, data_range=1.0, win_size=11, kernel_sigma=1.5)(*images))
