@@ -17,30 +17,65 @@ from examples.spiking_unet.data import pictures
 from examples.spiking_unet.scores import Score, ssim
 from examples.spiking_unet.settings import Settings
 from examples.spiking_unet.tasks import Array, Picture, Task, patches, task_of
-from examples.spiking_unet.variants import model_file, teacher_file, variants
+from examples.spiking_unet.variants import calibration, model_file, teacher_file, variants
+from snncc.comparison.layers import Layers
+from snncc.comparison.teacher import Teacher
 from snncc.network import Network
+from snncc.run_counts import RunCounts
 from snncc.synapses.pool import Pool
 
 PREFIXES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+LAYER_PATCHES = 16
+LOOKED_AT = ("if", "if-layer", "mt4", "mt4-layer")  # spikes against activations
 
 
 def evaluate(context: Context[Settings]) -> None:
-    """Scores, events and SynOps of all teachers and networks: scores/TASK/VARIANT-*.json."""
-    jobs = score_jobs(context)
-    finished(jobs, measured, context.workers, "networks on test pictures")
+    """Scores, events and SynOps of all teachers and networks, and the spikes of some against the activations."""
+    finished(score_jobs(context), measured, context.workers, "networks on test pictures")
+    finished(layer_jobs(context), layers, context.workers, "spikes against activations")
 
 
 def score_jobs(context: Context[Settings]) -> dict[Path, tuple[Any, ...]]:
-    """Where the scores of each network lie, and what `measured` needs. A result is that of its file's bytes."""
+    """Where the scores of each network that there is lie, and what `measured` needs. A result is that of its file."""
     settings, jobs = context.settings, {}
-    for name in settings.tasks:
-        task = task_of(name, settings)
-        files = {"teacher": teacher_file(context.work, name)}
-        files |= {v.name: model_file(context.work, name, v.name) for v in variants(task, settings)}
-        for variant, file in files.items():
-            found = context.work / "scores" / name / f"{variant}-{digest(file, task, settings.parts)}.json"
-            jobs[found] = (file, task, settings)
+    for task in (task_of(name, settings) for name in settings.tasks):
+        files = {"teacher": context.work / "teachers" / f"{task.name}.onnx"}
+        files |= {v.name: model_file(context.work, task.name, v.name) for v in variants(task, settings)}
+        if task.data == "cbsd68":
+            files["grey"] = context.work / "teachers" / f"{task.name[1:]}.onnx"
+        for name, file in files.items():
+            if file.exists():
+                found = context.work / "scores" / task.name / f"{name}-{digest(file, task, settings.parts)}.json"
+                jobs[found] = (file, task, settings)
     return jobs
+
+
+def layer_jobs(context: Context[Settings]) -> dict[Path, tuple[Any, ...]]:
+    settings, jobs = context.settings, {}
+    for task in (task_of(name, settings) for name in settings.tasks):
+        for name in LOOKED_AT:
+            file = model_file(context.work, task.name, name)
+            if file.exists():
+                found = context.work / "layers" / task.name / f"{name}-{digest(file, task)}.json"
+                jobs[found] = (teacher_file(context.work, task.name), file, task, settings)
+    return jobs
+
+
+def layers(teacher: Path, file: Path, task: Task, settings: Settings) -> list[dict[str, Any]]:
+    """Of each population, over some calibration patches and `settings.steps` steps: its name, the correlation of what
+    its spikes say with the teacher's activation, and points [n, 2] of both."""
+    model = snncc.load(file)
+    found = Layers(model, Teacher.of(teacher, model.network))
+    counts = RunCounts(model.facts, model.engine, settings.steps)
+    for image in calibration(task, settings)[:LAYER_PATCHES]:
+        result = model.run(image, settings.steps, record=True)
+        found.add({"image": image[None]}, result.spikes)
+        assert result.counts.counts is not None
+        counts.add(result.counts.counts)
+    return [
+        {"name": layer.name, "correlation": layer.correlation, "points": np.round(layer.points, 4).tolist()}
+        for layer in found.result(counts) if len(layer.points)
+    ]  # fmt: skip
 
 
 def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
@@ -51,7 +86,7 @@ def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
         summed over all patches synops and events (of what stands for a ReLU) up to t, macs and teacher_macs; seconds.
     """
     clock = perf_counter()
-    run = _Teacher(file) if file.name.endswith(".onnx") and ".snn." not in file.name else _Spiking(file)
+    run = _Spiking(file) if file.name.endswith(".snn.onnx") else _Teacher(file)
     scores: dict[str, list[list[float]]] = defaultdict(lambda: [[] for _ in run.steps])
     names = []
     for picture in pictures(task, "test", settings):
@@ -59,7 +94,8 @@ def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
         for k, found in enumerate(_of_picture(run, picture, task, settings)):
             for metric, value in found.items():
                 scores[metric][k].append(value)
-    return {"pictures": names, "steps": run.steps, "scores": scores, **run.spent(), "seconds": round(perf_counter() - clock, 1)}
+    seconds = round(perf_counter() - clock, 1)
+    return {"pictures": names, "steps": run.steps, "scores": scores, **run.spent(), "seconds": seconds}
 
 
 def _of_picture(run: _Teacher | _Spiking, picture: Picture, task: Task, settings: Settings) -> list[dict[str, float]]:
@@ -77,7 +113,7 @@ def _of_picture(run: _Teacher | _Spiking, picture: Picture, task: Task, settings
 
 
 class _Teacher:
-    """The teacher on onnxruntime; its one prefix is called 0."""
+    """The teacher on onnxruntime; its one prefix is called 0. A grey one takes colours one by one."""
 
     steps = (0,)
 
@@ -87,7 +123,9 @@ class _Teacher:
         self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: Array) -> list[Array]:
-        return list(self.session.run(["out"], {"image": image[None]}))
+        step = self.session.get_inputs()[0].shape[1]
+        parts = [self.session.run(["out"], {"image": image[None, c : c + step]})[0] for c in range(0, len(image), step)]
+        return [np.concatenate(parts, 1)]
 
     def spent(self) -> dict[str, Any]:
         return {}

@@ -21,6 +21,7 @@ from examples.spiking_unet.settings import Settings
 from examples.spiking_unet.tasks import Task, patches, task_of
 
 Batch = tuple[Tensor, Tensor]
+FIRST = 25  # the noise that is learned from the start
 COLOUR = "CamSeq01's training frames: there is no colour training set"
 
 
@@ -48,11 +49,19 @@ def teacher(context: Context[Settings]) -> None:
 def trained(task: Task, settings: Settings, folder: Path, file: Path | None = None) -> dict[str, Any]:
     """Train in `folder` and export to `file` (FOLDER.onnx).
 
+    A denoiser goes on from that of the same pictures with FIRST noise, where there is one, for half the epochs.
+
     Returns:
         What `examples.kit.training.train` says, and the largest difference between ONNX and torch.
     """
     torch.manual_seed(settings.seed)
     model = UNet(task.inputs, task.outputs, settings.channels, task.head, norm=not task.denoises)
+    before = folder.with_name(f"{task.data}-{FIRST}") / "best.ckpt"
+    goes_on = task.sigma not in (0, FIRST) and before.exists()
+    if goes_on:
+        state = torch.load(before, map_location="cpu", weights_only=False)["state_dict"]
+        model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})
+    epochs = -(-settings.epochs // 2) if goes_on else settings.epochs
     area = task.crop[0] * task.crop[1]
     count = max(1, round(settings.batch_megapixels * 1e6 / area))
     steps = max(1, round(settings.epoch_megapixels * 1e6 / (count * area)))
@@ -61,7 +70,7 @@ def trained(task: Task, settings: Settings, folder: Path, file: Path | None = No
         model, lambda epoch: (crops.batch(count) for _ in range(steps)),
         lambda network, batch: loss_of(task)(network(batch[0]).float(), batch[1]),
         lambda network: scored(network, task, validation), folder,
-        Plan(settings.epochs, steps, settings.rate, clip=1.0, seed=settings.seed),
+        Plan(epochs, steps, settings.rate, clip=1.0, seed=settings.seed),
     )  # fmt: skip
     data = COLOUR if task.data == "cbsd68" else "the training split"
     meta = {

@@ -66,8 +66,8 @@ def tuned(start: Path, file: Path, task: Task, variant: Variant, settings: Setti
         for image, target in chosen(task, "val", settings, settings.tune_val_megapixels)
     ]
     rates = {"weights": settings.tune_rate, "biases": settings.tune_rate}
-    costs = [] if task.denoises else [f"2*synops:{settings.budget - 0.02:g}"]
-    budget = None if task.denoises else settings.budget
+    budget = variant.budget
+    costs = [] if budget is None else [f"2*synops:{budget - 0.02:g}"]
     training = Training(
         settings.tune_epochs, max(1, round(settings.tune_batch * 1e6 / area)), rates, budget=budget, seed=settings.seed
     )
@@ -77,7 +77,7 @@ def tuned(start: Path, file: Path, task: Task, variant: Variant, settings: Setti
     found = fit(
         module, train, validation, Objective.of("l1" if task.denoises else "cross-entropy", costs),  # type: ignore[arg-type]
         Score(task), file.with_suffix(".finetune"), training, facts={"variant": repr(variant)},
-        cases=[0] * len(validation), report=lambda epoch: show.print(line(epoch), highlight=False),
+        cases=[0] * len(validation), timesteps=variant.tuned_at, report=lambda epoch: show.print(line(epoch), highlight=False),
     )  # fmt: skip
     module.save(file, variant=variant.name, best=found.best.number)
     history = [epoch.row() for epoch in found.history]

@@ -25,9 +25,10 @@ LADDER = 3.75  # the public code's thresholds are (2, 1, 1/2, 1/4) times lambda:
 class Variant:
     """
     Args:
-        neuron: as `snncc compile` names it. per: connection (a lambda for each population), layer (one for all that are
-            read together), or channel. factor: of lambda; what one step can say at most. steps: T.
-        start: the variant that this one is fine-tuned from.
+        neuron: as `snncc compile` names it. steps: of its longest run. per: connection (a lambda for each population),
+            layer (one for all that are read together), or channel. factor: of lambda, the most a step can say.
+        start, tuned_at: the variant that this one is fine-tuned from, with so many steps. budget: SynOps per teacher
+            MAC that fine-tuning keeps to.
     """
 
     name: str
@@ -37,39 +38,40 @@ class Variant:
     per: str = "connection"
     factor: float = 1.0
     start: str | None = None
+    tuned_at: int = 0
+    budget: float | None = None
 
     @property
     def says(self) -> str:
         """For tables."""
-        kind = self.neuron.replace("multi-threshold:", "MT-").replace("if", "IF")
+        kind = self.neuron.replace("multi-threshold:", "MT-").replace("if", "IF").replace(":", " ")
         how = {"connection": "connection-wise", "layer": "layer-wise", "channel": "per channel"}[self.per]
-        words = [kind, how, self.calibration.replace("percentile:", "") + ("" if self.calibration == "mse" else " %")]
-        if self.factor != 1:
-            words.append(f"lambda x {self.factor:g}")
-        return ", ".join([*words, "fine-tuned"] if self.start else words)
+        least = "least squares" if self.calibration == "mse" else self.calibration.replace("percentile:", "") + " %"
+        words = [kind, how, least] + ([] if self.factor == 1 else [f"lambda x {self.factor:g}"])
+        return ", ".join(words + ([f"fine-tuned at T = {self.tuned_at}"] if self.start else []))
 
 
 def variants(task: Task, settings: Settings) -> tuple[Variant, ...]:
     """Of a task; those that are fine-tuned stand behind those they start from."""
-    long, middle, short = settings.if_steps, settings.steps, settings.tuned_steps
-    four = "multi-threshold:4"
+    four, middle = "multi-threshold:4", settings.steps
+    base = Variant("if", "if", settings.if_steps)
+    paper = Variant("mt4", four, middle)
+    own = Variant("own", settings.own_neuron, settings.own_steps, "mse", "channel")
+    budget = None if task.denoises else settings.budget
     found = [
-        Variant("if", "if", long),
-        *(Variant(f"mt{n}", f"multi-threshold:{n}", middle) for n in (2, 3, 4)),
-        Variant("if-layer", "if", long, per="layer"),
-        Variant("mt4-layer", four, middle, per="layer"),
-        Variant("mt4-ladder", four, middle, factor=LADDER),
-        *_pair("mt4-mse", four, short, "mse"),
+        base,
+        *(Variant(f"mt{n}", f"multi-threshold:{n}", middle) for n in (2, 3)),
+        paper,
+        replace(base, name="if-layer", per="layer"),
+        replace(paper, name="mt4-layer", per="layer"),
+        replace(paper, name="mt4-ladder", factor=LADDER),
+        own,
+        replace(paper, name="mt4-tuned", start="mt4", tuned_at=settings.tuned_steps),
+        replace(own, name="own-tuned", start="own", tuned_at=settings.own_steps, budget=budget),
     ]
     if task.name in settings.if_tuned:
-        found += _pair("if-short", "if", 2 * short, "percentile:99")
+        found.append(replace(base, name="if-tuned", start="if", tuned_at=2 * settings.tuned_steps))
     return tuple(found)
-
-
-def _pair(name: str, neuron: str, steps: int, calibration: str) -> list[Variant]:
-    """With the thresholds of this project's recipe, before and after fine-tuning."""
-    start = Variant(name, neuron, steps, calibration, "channel")
-    return [start, replace(start, name=f"{name}-tuned", start=name)]
 
 
 def teacher_file(work: Path, task: str) -> Path:
