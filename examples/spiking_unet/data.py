@@ -35,7 +35,8 @@ def pictures(task: Task, split: str, settings: Settings) -> list[Picture]:
     """
     folder = root() / task.data.replace("cbsd68", "bsd").replace("bsd68", "bsd")
     if not folder.is_dir():
-        raise DataError("the data set is not there", file=str(folder), remedy="set SNNCC_SHARED to the folder above data")
+        remedy = "set SNNCC_SHARED to the folder above data"
+        raise DataError("the data set is not there", file=str(folder), remedy=remedy)
     if task.denoises:
         clean = list(_clean(task, split, settings))
         return [_noisy(name, x, task, split, [settings.seed, task.sigma, k]) for k, (name, x) in enumerate(clean)]
@@ -108,7 +109,7 @@ def _noisy(name: str, clean: Array, task: Task, split: str, seed: list[int]) -> 
 
 
 class Crops:
-    """Random crops of training pictures, mirrored (denoising, EM, DRIVE: also upside down and turned), with fresh noise.
+    """Random crops of training pictures, mirrored, square ones also turned, with fresh noise.
 
     Numbers are drawn from torch's generator, which both training loops seed by epoch.
     """

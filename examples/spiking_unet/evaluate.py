@@ -8,23 +8,20 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 import snncc
 from examples.kit.commands import Context
 from examples.kit.work import digest, finished
 from examples.spiking_unet.data import pictures
+from examples.spiking_unet.runs import Exact, Spiking
 from examples.spiking_unet.scores import Score, ssim
 from examples.spiking_unet.settings import Settings
-from examples.spiking_unet.tasks import Array, Picture, Task, patches, task_of
+from examples.spiking_unet.tasks import Picture, Task, patches, task_of
 from examples.spiking_unet.variants import calibration, model_file, teacher_file, variants
 from snncc.comparison.layers import Layers
 from snncc.comparison.teacher import Teacher
-from snncc.network import Network
 from snncc.run_counts import RunCounts
-from snncc.synapses.pool import Pool
 
-PREFIXES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 LAYER_PATCHES = 16
 LOOKED_AT = ("if", "if-layer", "mt4", "mt4-layer")  # spikes against activations
 
@@ -86,7 +83,7 @@ def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
         summed over all patches synops and events (of what stands for a ReLU) up to t, macs and teacher_macs; seconds.
     """
     clock = perf_counter()
-    run = _Spiking(file) if file.name.endswith(".snn.onnx") else _Teacher(file)
+    run = Spiking(file) if file.name.endswith(".snn.onnx") else Exact(file)
     scores: dict[str, list[list[float]]] = defaultdict(lambda: [[] for _ in run.steps])
     names = []
     for picture in pictures(task, "test", settings):
@@ -98,7 +95,7 @@ def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
     return {"pictures": names, "steps": run.steps, "scores": scores, **run.spent(), "seconds": seconds}
 
 
-def _of_picture(run: _Teacher | _Spiking, picture: Picture, task: Task, settings: Settings) -> list[dict[str, float]]:
+def _of_picture(run: Exact | Spiking, picture: Picture, task: Task, settings: Settings) -> list[dict[str, float]]:
     """All metrics at each prefix; those of a picture's patches are put together."""
     score, parts = Score(task), patches(picture, task, settings.parts if task.denoises else 0)
     counts: list[Any] = [0] * len(run.steps)
@@ -110,59 +107,3 @@ def _of_picture(run: _Teacher | _Spiking, picture: Picture, task: Task, settings
                 alike[k].append(ssim(output, target))
     found = [score.all(c) for c in counts]
     return [{**f, "ssim": float(np.mean(a))} for f, a in zip(found, alike, strict=True)] if task.denoises else found
-
-
-class _Teacher:
-    """The teacher on onnxruntime; its one prefix is called 0. A grey one takes colours one by one."""
-
-    steps = (0,)
-
-    def __init__(self, file: Path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, image: Array) -> list[Array]:
-        step = self.session.get_inputs()[0].shape[1]
-        parts = [self.session.run(["out"], {"image": image[None, c : c + step]})[0] for c in range(0, len(image), step)]
-        return [np.concatenate(parts, 1)]
-
-    def spent(self) -> dict[str, Any]:
-        return {}
-
-
-class _Spiking:
-    """A compiled network on the fast engine, with what it spends."""
-
-    def __init__(self, file: Path):
-        self.model = snncc.load(file)
-        self.last = self.model.network.meta["timesteps"]
-        self.steps = tuple(t for t in PREFIXES if t <= self.last)
-        self.synops, self.events = np.zeros(self.last, np.int64), np.zeros(self.last, np.int64)
-        self.pools = pooled(self.model.network)
-        self.macs = self.teacher_macs = self.patches = 0
-
-    def __call__(self, image: Array) -> list[Array]:
-        result = self.model.run(image, over_time=True)
-        self.synops += np.cumsum(result.counts.synops_per_step)
-        assert result.counts.counts is not None
-        for name, events in result.counts.counts.events.items():
-            if name not in self.pools:
-                self.events += np.cumsum(events.astype(np.int64))
-        self.macs += result.counts.totals["macs"]
-        self.teacher_macs += result.counts.totals["teacher_macs"]
-        self.patches += 1
-        return [result.over_time["out"][t - 1] for t in self.steps]
-
-    def spent(self) -> dict[str, Any]:
-        at = [t - 1 for t in self.steps]
-        return {"synops": self.synops[at].tolist(), "events": self.events[at].tolist(), "macs": self.macs,
-                "teacher_macs": self.teacher_macs, "patches": self.patches}  # fmt: skip
-
-
-def pooled(network: Network) -> set[str]:
-    """Populations that stand behind a pooling: the paper's count of spikes leaves them out."""
-    return {
-        p.name for p in network.populations
-        if (read := network.incoming(p)) and all(isinstance(j.synapse, Pool) for j in read)
-    }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class UNet(nn.Module):
         self.pool = nn.Sequential(nn.AvgPool2d(2), nn.ReLU())
         self.down = nn.ModuleList(double(a, b, norm) for a, b in zip([inputs, *widths], widths, strict=False))
         widths = widths[::-1]
-        self.ups = nn.ModuleList(up(a, b, norm) for a, b in zip(widths, widths[1:], strict=False))
+        self.ups = nn.ModuleList(up(a, b, norm) for a, b in pairwise(widths))
         self.merge = nn.ModuleList(double(2 * b, b, norm) for b in widths[1:])
         self.head = nn.Conv2d(channels, outputs, head, padding=head // 2)
         self.apply(_start)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 import snncc
 from examples.kit.commands import Context
@@ -15,10 +14,12 @@ from examples.kit.pages import table, write
 from examples.spiking_unet import drawings, text
 from examples.spiking_unet.data import pictures
 from examples.spiking_unet.results import LIKELY, NEAR, Result, compared, headline, results
+from examples.spiking_unet.runs import Exact, whole
 from examples.spiking_unet.scores import NAMES
 from examples.spiking_unet.settings import Settings
-from examples.spiking_unet.tasks import Array, Picture, Task, patches
+from examples.spiking_unet.tasks import Array, Task
 from examples.spiking_unet.theory import check
+from examples.spiking_unet.tune import record, trainings
 from examples.spiking_unet.variants import model_file, teacher_file
 from snncc.errors import OptionError
 
@@ -79,7 +80,7 @@ def _numbers(task: Task, r: Result) -> dict[str, Any]:
         "network": r.variant.says if r.variant else "", "steps": r.steps, "synops_per_mac": r.synops.tolist(),
         "events_per_mac": r.events.tolist(), "first_convolution": r.macs, "seconds": r.seconds,
         "scores": {metric: values.mean(1).tolist() for metric, values in r.scores.items()},
-        "pictures": {task.metric: dict(zip(r.pictures, r.scores[task.metric].T.tolist(), strict=True))},
+        "pictures": dict(zip(r.pictures, r.scores[task.metric].T.tolist(), strict=True)),
     }  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def _steps(done: dict[Task, dict[str, Result]]) -> str:
 
 
 def _saved(plain: int | None, longest: int, t: int | None) -> str:
-    """The share of IF's steps that are not needed; where IF never gets there, at least that share of its longest run."""
+    """The share of IF's steps that is saved; where IF never gets there, more than that share of its longest run."""
     if t is None:
         return "-"
     return f"{1 - t / plain:.0%}" if plain else f"over {1 - t / longest:.0%}"
@@ -205,15 +206,15 @@ def _trainings(context: Context[Settings], done: dict[Task, dict[str, Result]]) 
         taught = context.work / "teachers" / f"{task.name}.json"
         if taught.exists():
             row = json.loads(taught.read_text())
-            last = f"{row['parameters'] / 1e6:.2f} M parameters, {len(row['history'])} epochs, best {row['best']['epoch']}"
-            rows.append([task.name, "U-Net", last, number(task.metric, row["best"]["score"]), f"{row['seconds'] / 60:.1f}"])
-        for name in (PAPER[1], OWN[1], "if-tuned"):
-            file = model_file(context.work, task.name, name).with_suffix(".json")
-            if file.exists():
-                row = json.loads(file.read_text())
-                start, best = row["history"][0]["metric"], row["history"][row["best"]]["metric"]
-                what = f"{len(row['history']) - 1} epochs, best {row['best']}; before {number(task.metric, start)}"
-                rows.append([task.name, name, what, number(task.metric, best), f"{row['seconds'] / 60:.1f}"])
+            best, size = row["best"], row["parameters"] / 1e6
+            what = f"{size:.2f} M parameters, {len(row['history'])} epochs, best {best['epoch']}"
+            rows.append([task.name, "U-Net", what, number(task.metric, best["score"]), f"{row['seconds'] / 60:.1f}"])
+    for task, variant, start in trainings(context):
+        if task in done and start.exists() and (kept := record(context, task, variant, start)).exists():
+            row = json.loads(kept.read_text())
+            before, best = (number(task.metric, row["history"][k]["metric"]) for k in (0, row["best"]))
+            what = f"{len(row['history']) - 1} epochs, best {row['best']}; before {before}"
+            rows.append([task.name, variant.says, what, best, f"{row['seconds'] / 60:.1f}"])
     return table(["task", "what", "training", "on validation patches", "minutes"], rows)
 
 
@@ -221,21 +222,10 @@ def _shown(context: Context[Settings], task: Task) -> dict[str, Array]:
     """The first test picture as networks see it, put together from its patches."""
     picture = pictures(task, "test", context.settings)[0]
     found = {"input": picture.image, "wanted": picture.target}
-    session = onnxruntime.InferenceSession(teacher_file(context.work, task.name), providers=["CPUExecutionProvider"])
-    found["U-Net"] = _whole(picture, task, lambda x: session.run(["out"], {"image": x[None]})[0])
+    exact = Exact(teacher_file(context.work, task.name))
+    found["U-Net"] = whole(picture, task, lambda x: exact(x)[0])
     for name, t in (("if", context.settings.tuned_steps), ("mt4", context.settings.tuned_steps),
-                    ("mt4-tuned", context.settings.tuned_steps), ("own-tuned", context.settings.own_steps)):  # fmt: skip
+                    ("mt4-tuned", context.settings.tuned_steps), ("own-tuned", context.settings.own[task.denoises][1])):
         model = snncc.load(model_file(context.work, task.name, name))
-        found[f"{name}, T = {t}"] = _whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023
+        found[f"{name}, T = {t}"] = whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023
     return found
-
-
-def _whole(picture: Picture, task: Task, run: Any) -> Array:
-    """Labels [H, W], IGNORED where they are in the truth, or the image [C, H, W] as far as whole patches go."""
-    h, w = task.patch
-    outputs = [np.asarray(run(image))[0] for image, _ in patches(picture, task)]
-    size = picture.image.shape[1:]
-    across = size[1] // w if task.denoises else -(-size[1] // w)
-    rows = [np.concatenate(outputs[k : k + across], 2) for k in range(0, len(outputs), across)]
-    whole = np.concatenate(rows, 1)[:, : size[0], : size[1]]
-    return whole if task.denoises else np.where(picture.target < 0, picture.target, whole.argmax(0))

@@ -22,8 +22,8 @@ LIKELY = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A network on the test pictures. steps: the prefixes; scores: metric -> [prefix, picture]; synops, events: [prefix]
-    per teacher MAC, events without those of pooled neurons; macs: of the first convolution per teacher MAC."""
+    """A network on the test pictures. steps: prefixes; scores: metric -> [prefix, picture]; synops, events: [prefix]
+    per teacher MAC, the latter without those of pooled neurons; macs: of the first convolution per teacher MAC."""
 
     variant: Variant | None
     pictures: tuple[str, ...]

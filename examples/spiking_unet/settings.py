@@ -18,7 +18,8 @@ class Settings:
         epochs, epoch_megapixels, batch_megapixels, rate: training of a teacher; pixels of an epoch and of a batch.
         calibration: patches.
         if_steps, steps: longest run of the paper's IF and multi-threshold networks. tuned_steps: T at which the latter
-            are fine-tuned (IF: twice as many). own_neuron, own_steps: with the thresholds of this project's recipe.
+            are fine-tuned (IF: twice as many). own: neuron and T of the network with
+            this project's thresholds, for segmentation and for denoising.
         tune_epochs, tune_megapixels, tune_batch, tune_rate: fine-tuning. tune_val_megapixels: to choose its epoch.
         budget: SynOps per teacher MAC that fine-tuning of the own network for segmentation keeps to.
         if_tuned: tasks with a fine-tuned IF network, too.
@@ -37,8 +38,7 @@ class Settings:
     if_steps: int
     steps: int
     tuned_steps: int
-    own_neuron: str
-    own_steps: int
+    own: tuple[tuple[str, int], tuple[str, int]]
     tune_epochs: int
     tune_megapixels: float
     tune_batch: float

@@ -22,7 +22,7 @@ def intro(settings: Settings, size: str, missing: Sequence[str]) -> str:
         "- DRIVE: 16 of its 20 test images; 16 of its 20 training images train, 4 choose the epoch.",
         "- EM: the challenge's test labels are not public. Of the 25 labelled slices at hand 18 train, 2 choose the"
         " epoch, and 5 are the test. Class 1, which F1 and IoU are of, is the membrane.",
-        f"- CamSeq01: frames of 480x360 with the 11 classes of SegNet and void (paper: 960x720, 32 classes), here shrunk"
+        "- CamSeq01: frames of 480x360 with the 11 classes of SegNet and void (paper: 960x720, 32 classes), shrunk here"
         f" by {settings.shrink}; void counts nowhere. The test frames come after the training frames in time.",
         f"- BSD68 and CBSD68: 58 of the 68 images, {settings.parts} of the six 160x160 patches of each: numbers are not"
         " those of published averages.",
@@ -68,14 +68,14 @@ THEOREM = (
     " has these thresholds, and at each of 4096 charges the spike of the cascade."
 )
 ENERGY = (
-    f"The paper counts {ADD:g} pJ for each spike that a neuron *sends* and {MAC:g} pJ for each MAC (of the U-Net, and of"
-    " the first convolution, which sees the image). That leaves out the fan-out: a spike is added at each of its"
+    f"The paper counts {ADD:g} pJ for each spike that a neuron *sends* and {MAC:g} pJ for each MAC (of the U-Net, and"
+    " of the first convolution, which sees the image). That leaves out the fan-out: a spike is added at each of its"
     " synapses, tens to hundreds of times. `with SynOps` charges each of these additions. Spikes of pooled neurons are"
     " left out of the former, as in the public code, and counted in the latter."
 )
 PICTURES = "The first test picture of each task; no picture was chosen by its result."
 TRAINING = (
-    "Fine-tuning changes weights and biases, by gradients of accumulated flow; cross-entropy or mean absolute error. The"
-    " best epoch on validation patches is written, and that may be none (0). For segmentation the own networks keep to a"
-    " budget of SynOps. Minutes of one process, whatever else ran meanwhile."
+    "Fine-tuning changes weights and biases, by gradients of accumulated flow; cross-entropy or mean absolute error."
+    " The best epoch on validation patches is written, and that may be none (0). For segmentation the own networks keep"
+    " to a budget of SynOps. Minutes of one process, whatever else ran meanwhile."
 )

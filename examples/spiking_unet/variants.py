@@ -11,7 +11,7 @@ import numpy as np
 
 import snncc
 from examples.kit.commands import Context
-from examples.kit.work import finished
+from examples.kit.work import digest, finished
 from examples.spiking_unet.data import pictures
 from examples.spiking_unet.settings import Settings
 from examples.spiking_unet.tasks import IGNORED, Array, Task, patches, task_of
@@ -56,7 +56,8 @@ def variants(task: Task, settings: Settings) -> tuple[Variant, ...]:
     four, middle = "multi-threshold:4", settings.steps
     base = Variant("if", "if", settings.if_steps)
     paper = Variant("mt4", four, middle)
-    own = Variant("own", settings.own_neuron, settings.own_steps, "mse", "channel")
+    neuron, steps = settings.own[task.denoises]
+    own = Variant("own", neuron, steps, "mse", "channel")
     budget = None if task.denoises else settings.budget
     found = [
         base,
@@ -67,7 +68,7 @@ def variants(task: Task, settings: Settings) -> tuple[Variant, ...]:
         replace(paper, name="mt4-ladder", factor=LADDER),
         own,
         replace(paper, name="mt4-tuned", start="mt4", tuned_at=settings.tuned_steps),
-        replace(own, name="own-tuned", start="own", tuned_at=settings.own_steps, budget=budget),
+        replace(own, name="own-tuned", start="own", tuned_at=steps, budget=budget),
     ]
     if task.name in settings.if_tuned:
         found.append(replace(base, name="if-tuned", start="if", tuned_at=2 * settings.tuned_steps))
@@ -93,8 +94,9 @@ def compile_all(context: Context[Settings]) -> None:
         task = task_of(name, context.settings)
         for variant in variants(task, context.settings):
             if variant.start is None:
-                file = model_file(context.work, name, variant.name)
-                jobs[file.with_suffix(".json")] = (teacher_file(context.work, name), file, task, variant, context.settings)
+                teacher, file = teacher_file(context.work, name), model_file(context.work, name, variant.name)
+                kept = f"{variant.name}-{digest(teacher, task, variant, context.settings.calibration)}.json"
+                jobs[file.with_name(kept)] = (teacher, file, task, variant, context.settings)
     finished(jobs, compile_one, context.workers, "networks")
 
 
