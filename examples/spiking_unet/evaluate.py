@@ -92,7 +92,7 @@ def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
             for metric, value in found.items():
                 scores[metric][k].append(value)
     seconds = round(perf_counter() - clock, 1)
-    return {"pictures": names, "steps": run.steps, "scores": scores, **run.spent(), "seconds": seconds}
+    return {"pictures": names, "steps": run.steps, "scores": dict(scores), **run.spent(), "seconds": seconds}
 
 
 def _of_picture(run: Exact | Spiking, picture: Picture, task: Task, settings: Settings) -> list[dict[str, float]]:

@@ -71,8 +71,8 @@ def report(context: Context[Settings]) -> None:
     main = tasks[next(iter(done)).name]
     summary = {key: main[key] for key in ("teacher", "compiled", "fine_tuned", "paired_p")}
     theory = [{"n": f.n, "thresholds": f.thresholds, "residue": f.residue, "engine": f.engine} for f in theorem]
-    write(context.out, NAME, "\n\n".join(part for part in sections if part),
-          {"size": context.size, "main": next(iter(done)).name, **summary, "tasks": tasks, "theorem": theory})  # fmt: skip
+    everything = {"size": context.size, "main": next(iter(done)).name, **summary, "tasks": tasks, "theorem": theory}
+    write(context.out, NAME, "\n\n".join(part for part in sections if part), everything)
 
 
 def _numbers(task: Task, r: Result) -> dict[str, Any]:
@@ -220,12 +220,12 @@ def _trainings(context: Context[Settings], done: dict[Task, dict[str, Result]]) 
 
 def _shown(context: Context[Settings], task: Task) -> dict[str, Array]:
     """The first test picture as networks see it, put together from its patches."""
-    picture = pictures(task, "test", context.settings)[0]
+    picture, settings = pictures(task, "test", context.settings)[0], context.settings
     found = {"input": picture.image, "wanted": picture.target}
     exact = Exact(teacher_file(context.work, task.name))
     found["U-Net"] = whole(picture, task, lambda x: exact(x)[0])
-    for name, t in (("if", context.settings.tuned_steps), ("mt4", context.settings.tuned_steps),
-                    ("mt4-tuned", context.settings.tuned_steps), ("own-tuned", context.settings.own[task.denoises][1])):
+    steps = dict.fromkeys(("if", *PAPER), settings.tuned_steps) | {OWN[1]: settings.own[task.denoises][1]}
+    for name, t in steps.items():
         model = snncc.load(model_file(context.work, task.name, name))
         found[f"{name}, T = {t}"] = whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023
     return found

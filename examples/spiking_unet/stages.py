@@ -8,9 +8,9 @@ from examples.spiking_unet.teacher import prepare, teacher
 from examples.spiking_unet.tune import finetune
 from examples.spiking_unet.variants import compile_all
 
-group = system(
-    "spiking-unet", CONFIG, Settings,
-    {"prepare": prepare, "teacher": teacher, "compile": compile_all, "finetune": finetune, "evaluate": evaluate,
-     "report": report},
-    "Multi-threshold Spiking-UNet (Li et al., 2024): segmentation and denoising.",
-)  # fmt: skip
+STAGES = {
+    "prepare": prepare, "teacher": teacher, "compile": compile_all, "finetune": finetune, "evaluate": evaluate,
+    "report": report,
+}  # fmt: skip
+about = "Multi-threshold Spiking-UNet (Li et al., 2024): segmentation and denoising."
+group = system("spiking-unet", CONFIG, Settings, STAGES, about)
