@@ -63,7 +63,8 @@ def test_denoising_takes_whole_patches_evenly() -> None:
     image = np.arange(321 * 481, dtype=np.float32).reshape(1, 321, 481)
     assert len(patches(Picture("p", image, image), task)) == 6
     (first, _), (last, _) = patches(Picture("p", image, image), task, parts=2)
-    assert first[0, 0, 0] == 0 and last[0, 0, 0] == 160 * 481 + 320
+    assert first[0, 0, 0] == 160 and last[0, 0, 0] == 160 * 481 + 160
+    assert len(patches(Picture("p", image, image), task, parts=6)) == 6
 
 
 def test_scores_of_classes_by_hand() -> None:

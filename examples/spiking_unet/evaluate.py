@@ -16,7 +16,7 @@ from examples.spiking_unet.data import pictures
 from examples.spiking_unet.runs import Exact, Spiking
 from examples.spiking_unet.scores import Score, ssim
 from examples.spiking_unet.settings import Settings
-from examples.spiking_unet.tasks import Picture, Task, patches, task_of
+from examples.spiking_unet.tasks import Picture, Task, counted, task_of
 from examples.spiking_unet.variants import calibration, model_file, teacher_file, variants
 from snncc.comparison.layers import Layers
 from snncc.comparison.teacher import Teacher
@@ -97,7 +97,7 @@ def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
 
 def _of_picture(run: Exact | Spiking, picture: Picture, task: Task, settings: Settings) -> list[dict[str, float]]:
     """All metrics at each prefix; those of a picture's patches are put together."""
-    score, parts = Score(task), patches(picture, task, settings.parts if task.denoises else 0)
+    score, parts = Score(task), counted(picture, task, settings.parts if task.denoises else 0)
     counts: list[Any] = [0] * len(run.steps)
     alike: list[list[float]] = [[] for _ in run.steps]
     for image, target in parts:

@@ -85,6 +85,11 @@ def patches(picture: Picture, task: Task, parts: int = 0) -> list[tuple[Array, A
         target = np.pad(target, [(0, below), (0, right)], constant_values=IGNORED)
     corners = [(y, x) for y in range(0, image.shape[1] - h + 1, h) for x in range(0, image.shape[2] - w + 1, w)]
     if parts:
-        corners = [corners[k] for k in np.linspace(0, len(corners) - 1, min(parts, len(corners))).round().astype(int)]
+        corners = [corners[(2 * k + 1) * len(corners) // (2 * parts)] for k in range(parts)]
     cut = [(..., slice(y, y + h), slice(x, x + w)) for y, x in corners]
     return [(np.ascontiguousarray(image[part]), np.ascontiguousarray(target[part])) for part in cut]
+
+
+def counted(picture: Picture, task: Task, parts: int = 0) -> list[tuple[Array, Array]]:
+    """The same without patches of which nothing counts: those beside a retina."""
+    return [found for found in patches(picture, task, parts) if task.denoises or (found[1] != IGNORED).any()]

@@ -18,7 +18,7 @@ from examples.spiking_unet.data import Crops, pictures
 from examples.spiking_unet.network import UNet
 from examples.spiking_unet.scores import Score
 from examples.spiking_unet.settings import Settings
-from examples.spiking_unet.tasks import Task, patches, task_of
+from examples.spiking_unet.tasks import Task, counted, task_of
 
 Batch = tuple[Tensor, Tensor]
 FIRST = 25  # the noise that is learned from the start
@@ -30,7 +30,7 @@ def prepare(context: Context[Settings]) -> None:
     settings, lines = context.settings, []
     for task in (task_of(name, settings) for name in settings.tasks):
         found = {split: pictures(task, split, settings) for split in ("train", "val", "test")}
-        cut = sum(len(patches(p, task, settings.parts if task.denoises else 0)) for p in found["test"])
+        cut = sum(len(counted(p, task, settings.parts if task.denoises else 0)) for p in found["test"])
         sizes = ", ".join(f"{len(part)} {split}" for split, part in found.items())
         lines.append(f"{task.name}: {sizes} pictures; {cut} test patches of {task.patch[0]}x{task.patch[1]}")
         Console().print(lines[-1], highlight=False)
@@ -90,7 +90,7 @@ def loss_of(task: Task) -> Any:
 def chosen(task: Task, split: str, settings: Settings, megapixels: float = 0) -> list[tuple[Any, Any]]:
     """All patches of a split's pictures; or so many, evenly spread over them."""
     parts = settings.parts if task.denoises else 0
-    every = [patch for p in pictures(task, split, settings) for patch in patches(p, task, parts)]
+    every = [patch for p in pictures(task, split, settings) for patch in counted(p, task, parts)]
     wanted = round(megapixels * 1e6 / (task.patch[0] * task.patch[1])) or len(every)
     stride = max(1, len(every) // wanted)
     return every[stride // 2 :: stride][:wanted]

@@ -24,7 +24,7 @@ def intro(settings: Settings, size: str, missing: Sequence[str]) -> str:
         " epoch, and 5 are the test. Class 1, which F1 and IoU are of, is the membrane.",
         "- CamSeq01: frames of 480x360 with the 11 classes of SegNet and void (paper: 960x720, 32 classes), shrunk here"
         f" by {settings.shrink}; void counts nowhere. The test frames come after the training frames in time.",
-        f"- BSD68 and CBSD68: 58 of the 68 images, {settings.parts} of the six 160x160 patches of each: numbers are not"
+        f"- BSD68 and CBSD68: 58 of the 68 images, {settings.parts} of six 160x160 patches of each: numbers are not"
         " those of published averages.",
         "- There is no colour training set: the colour U-Nets are trained on CamSeq01's training frames, and tested on"
         " CBSD68.",
@@ -59,7 +59,7 @@ COLOUR = (
     " trained on BSD, run on each channel by itself: it knows the pictures better and nothing of colours."
 )
 NORMALISATION = (
-    "Correlation of what the spikes of a population say after 16 steps with the U-Net's activations, on 16 training"
+    "Correlation of what the spikes of a population say after 8 steps with the U-Net's activations, on 16 training"
     " patches. In the figure both are shares of the population's largest activation in the sample."
 )
 THEOREM = (

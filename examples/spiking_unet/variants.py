@@ -14,7 +14,7 @@ from examples.kit.commands import Context
 from examples.kit.work import digest, finished
 from examples.spiking_unet.data import pictures
 from examples.spiking_unet.settings import Settings
-from examples.spiking_unet.tasks import IGNORED, Array, Task, patches, task_of
+from examples.spiking_unet.tasks import Array, Task, counted, task_of
 from snncc.errors import OptionError
 
 PAPER = "percentile:99.9"  # zeros included
@@ -63,7 +63,7 @@ def variants(task: Task, settings: Settings) -> tuple[Variant, ...]:
         base,
         *(Variant(f"mt{n}", f"multi-threshold:{n}", middle) for n in (2, 3)),
         paper,
-        replace(base, name="if-layer", per="layer"),
+        replace(base, name="if-layer", per="layer", steps=middle),
         replace(paper, name="mt4-layer", per="layer"),
         replace(paper, name="mt4-ladder", factor=LADDER),
         own,
@@ -124,6 +124,6 @@ def calibration(task: Task, settings: Settings) -> list[Array]:
             rng = np.random.default_rng([settings.seed, task.sigma, k])
             noise = rng.standard_normal(picture.image.shape, np.float32) * np.float32(task.sigma / 255)
             picture = replace(picture, image=picture.image + noise)
-        found += [image for image, target in patches(picture, task) if task.denoises or (target != IGNORED).any()]
+        found += [image for image, _ in counted(picture, task)]
     places = np.linspace(0, len(found) - 1, min(settings.calibration, len(found))).round().astype(int)
     return [found[k] for k in places]
