@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import snncc
@@ -183,3 +184,21 @@ def test_all_stages_on_made_up_pictures_and_no_stage_twice(made_up: Path) -> Non
     again = {path: path.stat().st_mtime_ns for path in (made_up / "work").rglob("*") if path.is_file()}
     assert {path for path in again if made.get(path) != again[path]} <= {made_up / "work" / "data.txt"}
     assert (made_up / "out" / "spiking-unet.md").read_text() == page
+
+
+def test_a_first_picture_from_the_teacher_that_lies_there(made_up: Path) -> None:
+    for name in ("torch", "matplotlib", "scipy"):
+        pytest.importorskip(name)
+    from examples.spiking_unet.first import picture
+
+    done = CliRunner().invoke(picture, ["--out", str(made_up / "first.png")], catch_exceptions=False)
+    assert done.exit_code == 0 and done.output.count("\n| ") == 5  # the line below the head, and four rows
+    assert (made_up / "first.png").stat().st_size > 1000
+
+
+def test_what_is_missing_is_said_and_what_to_do(made_up: Path) -> None:
+    pytest.importorskip("torch")
+    from examples.spiking_unet.stages import group
+
+    done = CliRunner().invoke(group, ["compile", "--work", str(made_up / "work")])
+    assert done.exit_code == 1 and "run the stage teacher" in done.output
