@@ -7,7 +7,8 @@ INSTALL := -m pip install -q -c constraints.txt
 
 PEERS := spikingjelly sinabs snntorch norse
 
-.PHONY: demo test lint bench conversion finetune reproduce-registration peers train-env torch
+.PHONY: demo test lint bench conversion finetune peers train-env torch
+.PHONY: reproduce-hippocampus reproduce-registration reproduce-spiking-unet
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.core  # compile and run the built-in example; needs no torch
@@ -33,6 +34,9 @@ finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes
 
 reproduce-registration: $(BIN)/.train  # two hours: SpikeReg. Goes on where it was interrupted
 	$(BIN)/python -m examples.registration reproduce
+
+reproduce-spiking-unet: $(BIN)/.train  # about 100 minutes of one core. Goes on where it was interrupted
+	$(BIN)/python -m examples.spiking_unet reproduce
 
 peers: $(PEERS:%=.bench/%/.done)
 
