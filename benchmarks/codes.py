@@ -15,6 +15,7 @@ import click
 import numpy as np
 
 from benchmarks import hippocampus as h
+from examples.kit.work import finished
 
 MSE, P99 = {"calibration": "mse"}, {"calibration": "percentile:99"}
 KINDS: dict[str, dict[str, Any]] = {  # thresholds by squared error, but for what fires unevenly
@@ -106,7 +107,7 @@ def main(split: str, count: int | None, work: Path, out: Path, workers: int) -> 
                 part = work / f"{file.name.removesuffix('.snn.onnx')}-{name}.json"
                 jobs[part] = (name, dims, file)
                 groups.setdefault((dims, kind), []).append(part)
-    found = h.finished(jobs, one_subject, workers)
+    found = finished(jobs, one_subject, workers)
     table: dict[str, list[dict[str, Any]]] = {}
     for (dims, kind), parts in groups.items():
         table.setdefault(f"{dims}D", []).append(row(kind, [found[part] for part in parts]))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress
 
 import snncc
 from snncc.runtime.host import HostSession
@@ -54,33 +51,6 @@ def compiled(folder: Path, dims: int, **options: Any) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         snncc.compile(EXAMPLE / f"teacher_{dims}d.onnx", file, calibrate=calibration(dims), **options)
     return file
-
-
-def finished(
-    jobs: Mapping[Path, tuple[Any, ...]], task: Callable[..., Any], workers: int, label: str = "subjects"
-) -> dict[Path, Any]:
-    """What `task` gives for each job's arguments. Each result is kept as JSON at the job's path, so that an
-    interrupted benchmark goes on where it stopped."""
-    pool = ProcessPoolExecutor(workers)
-    try:
-        with Progress() as progress:
-            bar = progress.add_task(label, total=len(jobs))
-            todo = {pool.submit(task, *job): path for path, job in jobs.items() if not path.exists()}
-            progress.update(bar, completed=len(jobs) - len(todo))
-            for future in as_completed(todo):
-                keep(todo[future], json.dumps(future.result()))
-                progress.advance(bar)
-    finally:
-        pool.shutdown(cancel_futures=True)  # interrupted, only what runs now is waited for
-    return {path: json.loads(path.read_text()) for path in jobs}
-
-
-def keep(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".half")
-    half.write_text(text)
-    half.replace(path)
 
 
 @lru_cache(maxsize=4)

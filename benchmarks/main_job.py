@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from benchmarks import hippocampus as h
+from examples.kit.work import finished
 
 STEPS = (2, 4, 8, 16, 32, 64)
 RECIPE = {
@@ -124,7 +125,7 @@ def main(
                 jobs[part], groups[part] = (name, dims, file), f"{dims}D {neuron}"
     table: dict[str, list[dict[str, Any]]] = {}
     raw: dict[str, list[Any]] = {}
-    for part, found in h.finished(jobs, one_subject, workers).items():
+    for part, found in finished(jobs, one_subject, workers).items():
         raw.setdefault(groups[part], []).append(found)
     for key, rows in raw.items():
         table[key] = [summary(rows, t) for t in STEPS]

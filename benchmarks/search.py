@@ -17,6 +17,7 @@ import click
 
 from benchmarks import codes
 from benchmarks import hippocampus as h
+from examples.kit.work import finished
 
 BUDGETS = (0.6, 0.5, 0.4, 0.3)
 
@@ -44,7 +45,7 @@ def main(split: str, count: int | None, work: Path, workers: int) -> None:
         for budget in BUDGETS:
             file, facts = found(work, dims, budget)
             jobs = {work / f"{file.name}-{n}.json": (n, dims, file) for n in h.subjects(split, count)}
-            row = codes.row("", list(h.finished(jobs, codes.one_subject, workers).values()))
+            row = codes.row("", list(finished(jobs, codes.one_subject, workers).values()))
             click.echo(
                 f"| {dims}D | {budget} | {facts['chosen']['timesteps']} | {row['synops_per_teacher_mac']:.3f} | "
                 f"{row['lost']:+.4f} | {row['std']:.4f} | {facts['measured']} | {facts['seconds']:.0f} |"

@@ -22,6 +22,7 @@ from benchmarks.conversion.agreement import agreement, agrees
 from benchmarks.conversion.measure import compiler, digest, models, rows, teacher_scores
 from benchmarks.conversion.recipes import QUICK, RECIPES, Recipe, outcomes
 from benchmarks.conversion.tasks import Task, tasks
+from examples.kit.work import finished, keep
 
 QUICK_UNITS = 2
 
@@ -85,8 +86,8 @@ def main(
     if out is None and split == "test" and not (only or quick):
         out = h.ROOT / "docs" / "results"
     if out is not None:
-        h.keep(out / "conversion.md", text)
-        h.keep(out / "conversion.json", json.dumps(without_scores(found), indent=1) + "\n")
+        keep(out / "conversion.md", text)
+        keep(out / "conversion.json", json.dumps(without_scores(found), indent=1) + "\n")
         report.plots(found, out)
     every = [row for task in found["tasks"].values() for row in task["rows"] if "agreement" in row]
     raise SystemExit(not all(agrees(row["agreement"]) for row in every))
@@ -102,7 +103,7 @@ def compare_engines(
             name = row["recipe"]
             paths[name] = work / "agreement" / f"{task.name}-{row['model']}-{key}.json"
             jobs[paths[name]] = (task, made[task.name, name]["file"])
-    found = h.finished(jobs, agreement, workers, f"{task.name}: engines")
+    found = finished(jobs, agreement, workers, f"{task.name}: engines")
     for row in table:
         if row["recipe"] in paths:
             row["agreement"] = found[paths[row["recipe"]]]

@@ -17,6 +17,7 @@ import snncc
 from benchmarks import hippocampus as h
 from benchmarks.conversion.recipes import GOALS, Recipe, aimed
 from benchmarks.conversion.tasks import Task
+from examples.kit.work import finished
 from snncc.errors import SnnccError
 
 COUNTED = ("synops", "synops_nonzero", "events", "macs", "teacher_macs")
@@ -102,14 +103,14 @@ def models(pairs: Sequence[tuple[Task, Recipe]], work: Path, workers: int) -> di
         files[task.name, recipe.name] = work / "models" / f"{task.name}-{slug(recipe.name)}-{key}.snn.onnx"
     (work / "models").mkdir(parents=True, exist_ok=True)
     jobs = {files[t.name, r.name].with_suffix(".facts.json"): (t, r, files[t.name, r.name]) for t, r in pairs}
-    facts = h.finished(jobs, compile_one, workers, "compiled")
+    facts = finished(jobs, compile_one, workers, "compiled")
     return {key: {**facts[file.with_suffix(".facts.json")], "file": file} for key, file in files.items()}
 
 
 def teacher_scores(task: Task, work: Path, split: str, limit: int | None, workers: int) -> list[float]:
     key = digest(task.teacher.read_bytes())
     jobs = {work / "runs" / f"{task.name}-teacher-{key}-{p}.json": (task, p) for p in task.parts(split, limit)}
-    found = h.finished(jobs, teacher_one, workers, f"{task.name}: teacher")
+    found = finished(jobs, teacher_one, workers, f"{task.name}: teacher")
     return [score for one in found.values() for score in one["scores"]]
 
 
@@ -142,7 +143,7 @@ def rows(
             path = work / "runs" / f"{task.name}-{fact['model']}-{part}.json"  # recipes may give the same network
             jobs[path] = (task, fact["file"], part)
             parts.setdefault(name, []).append(path)
-    found = h.finished(jobs, run_one, workers, f"{task.name}: parts")
+    found = finished(jobs, run_one, workers, f"{task.name}: parts")
     scores = {name: [s for path in paths for s in found[path]["scores"]] for name, paths in parts.items()}
     table = []
     for name, fact in facts.items():

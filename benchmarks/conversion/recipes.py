@@ -43,9 +43,7 @@ def default(bits: int = 8, *, fitted: bool = False) -> Recipe:
     return Recipe(", ".join(words), "default", options)
 
 
-def rate(
-    neuron: str, steps: int, calibration: str = "mse", factor: float = 1, *, fitted: bool = False
-) -> Recipe:
+def rate(neuron: str, steps: int, calibration: str = "mse", factor: float = 1, *, fitted: bool = False) -> Recipe:
     """factor: of all thresholds. fitted: weights by the pass calibrate-weights."""
     passes = [*([f"threshold-scale{{factor={factor}}}"] if factor != 1 else []), *([FIT] if fitted else [])]
     words = [f"{neuron}, T = {steps}", *([f"thresholds x {factor:g}"] if factor != 1 else [])]

@@ -24,6 +24,7 @@ from benchmarks.finetune import report
 from benchmarks.finetune.parity import agrees
 from benchmarks.finetune.plan import CONVERTED, GOALS, QUICK, TASK, TRAININGS
 from benchmarks.finetune.trainings import Training, train_one
+from examples.kit.work import keep
 
 SOURCES = ("trainer/*.py", "benchmarks/finetune/trainings.py", "benchmarks/finetune/parity.py")
 
@@ -55,9 +56,9 @@ def main(split: str, quick: bool, work: Path, out: Path | None, workers: int) ->
     if out is None and split == "test" and not quick:
         out = h.ROOT / "docs" / "results"
     if out is not None:
-        h.keep(out / "finetune.md", text)
+        keep(out / "finetune.md", text)
         without = [{key: value for key, value in row.items() if key != "scores"} for row in table]
-        h.keep(out / "finetune.json", json.dumps({**found, "rows": without}, indent=1) + "\n")
+        keep(out / "finetune.json", json.dumps({**found, "rows": without}, indent=1) + "\n")
         report.plots(found, out)
     raise SystemExit(not all(agrees(one) for row in table for one in row.get("parity", {}).values()))
 
@@ -98,7 +99,7 @@ def watch(jobs: dict[Future[dict[str, Any]], Training], folders: dict[str, Path]
             if log.exists():  # a line for the names of its columns, one for the network before training
                 progress.update(bar, completed=max(len(log.read_text().splitlines()) - 2, 0))
         for future in done:
-            h.keep(folders[jobs[future].name] / "facts.json", json.dumps(future.result()))
+            keep(folders[jobs[future].name] / "facts.json", json.dumps(future.result()))
 
 
 if __name__ == "__main__":

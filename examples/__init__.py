@@ -1,0 +1,1 @@
+"""Examples: scripts, and whole systems in packages of their own."""
