@@ -155,7 +155,7 @@ def _data(settings: Settings, rows: Rows) -> str:
     row = rows["binary", settings.loss, "teacher"]
     parts = "the data's own split" if settings.folds == 1 else f"{settings.folds} folds of all subjects"
     return (
-        "The data differ from the paper's: Medical Segmentation Decathlon Task04, both hippocampi of patients and "
+        "The data differ from the paper's: Medical Segmentation Decathlon Task04, one hippocampus each of patients and "
         "controls in slices padded to 48x64, anterior and posterior label merged; theirs are 24x56x48 crops of the "
         f"right hippocampus of 110 controls of ADNI. {row['subjects']} test subjects with {row['slices']} slices that "
         f"show it, {parts}, seed {settings.seed}. U-Net {'-'.join(map(str, settings.channels))}; the paper's channels "
@@ -193,13 +193,14 @@ def _findings(settings: Settings, rows: Rows) -> str:
     for loss in settings.losses:
         ann, made, after = (rows["binary", loss, what]["metric"] for what in ("teacher", "converted", "tuned hybrid"))
         dropped.append(f"{loss} {ann - made:+.3f} and {ann - after:+.3f}")
-    share = row["voxels"] / rows["binary", settings.loss, "teacher"]["voxels"]
+    ann, share = (one["voxels"] / row["voxels_label"] for one in (rows["binary", settings.loss, "teacher"], row))
     return (
         "The paper finds a large drop after conversion, masks of the right shape that are too small, and after "
         "fine-tuning nearly the ANN's Dice, best with the Dice loss. Lost here after conversion, "
         f"T = {settings.steps}, and after fine-tuning, T = {settings.tune_steps}: {'; '.join(dropped)}. The converted "
-        f"network's masks have {share:.0%} of the ANN's voxels ({settings.loss}). Highest Dice: ANN with {best['teacher']}, converted "
-        f"with {best['converted']}, fine-tuned with {best['tuned hybrid']}. \"Converted, few steps\" is what "
+        f"network's masks have {share:.0%} of the label's voxels, the ANN's {ann:.0%} ({settings.loss}). Highest Dice: "
+        f"ANN with {best['teacher']}, converted with {best['converted']}, fine-tuned with {best['tuned hybrid']}. "
+        f"\"Converted, few steps\" is what "
         f"fine-tuning starts from."
     )
 
@@ -210,9 +211,10 @@ def _own(settings: Settings, rows: Rows) -> str:
     own = rows["binary", settings.loss, "tuned own"]
     return (
         f"The same teacher ({settings.loss}) in `radix:{settings.digits}`: constant input, {settings.digits} binary "
-        f"digits a neuron, no Poisson noise. Without training the best recipe loses {free['paired']['mean']:+.4f}; 0.001 was "
-        f"the goal. {enough}: weights, biases and thresholds, with the ANN's probabilities as a second target. It is "
-        f"then {_verdict(own)}. Its neurons wait for all digits: the latency is larger than the number of steps."
+        f"digits a neuron, no Poisson noise. Without training the best recipe loses {free['paired']['mean']:+.4f}; "
+        f"0.001 was the goal. {enough}: weights, biases and thresholds, with the ANN's probabilities as a second "
+        f"target. It is then {_verdict(own)}. Its neurons wait for all digits: the latency is larger than the number "
+        "of steps."
     )
 
 

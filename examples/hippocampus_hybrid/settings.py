@@ -9,7 +9,7 @@ INPUTS = ("binary", "ternary")  # in [0, 1] and in [-1, 1]: what Poisson spikes 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the teachers: channels by level, dropout, epochs, one slice in `teacher_every` an epoch, batch, rate, schedule.
+    """Of the teachers: channels by level, dropout, epochs, one slice in `teacher_every` an epoch.
 
     Args:
         folds: 1: the data's own split; more: all subjects in so many parts, drawn with the seed. validation: subjects
