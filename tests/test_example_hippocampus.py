@@ -15,11 +15,15 @@ pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
 import torch
 
+import snncc
 from examples.hippocampus_hybrid import __main__ as stages
 from examples.hippocampus_hybrid import data, vgg
+from examples.hippocampus_hybrid.convert import balanced
 from examples.hippocampus_hybrid.networks import HybridUNet, Vgg5
 from examples.hippocampus_hybrid.settings import Settings, cases
 from examples.kit.commands import Context, read
+from examples.kit.export import export
+from snncc.trainer import SpikingModule
 
 CONFIG = Path(stages.__file__).with_name("config.toml")
 SMALL: Settings = read(CONFIG, "small", Settings)
@@ -75,6 +79,25 @@ def test_ternary_input_is_in_minus_one_to_one() -> None:
     images = np.array([0, 51, 255], np.uint8)
     assert data.scaled(images, "binary").tolist() == pytest.approx([0, 0.2, 1])
     assert data.scaled(images, "ternary").tolist() == pytest.approx([-1, -0.6, 1])
+
+
+@pytest.mark.parametrize("kind", ["binary", "ternary"])
+def test_engines_and_trainer_agree_on_the_converted_network(tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(0)
+    teacher, crops = tmp_path / "teacher.onnx", np.random.default_rng(0).integers(0, 256, (3, 1, 8, 16), np.uint8)
+    images = data.scaled(crops, kind)
+    model = torch.nn.Sequential(HybridUNet((2, 4), 0.1), torch.nn.Sigmoid())
+    export(model, {"image": torch.as_tensor(images[:1])}, ["probability"], teacher, {})
+    network = snncc.compile(teacher, calibrate=list(images), **balanced(TINY, 0.5))
+    assert {p.kind.op for p in network.populations if p.fires and not p.is_encoder} == {"IntegrateFire"}
+    trace = SpikingModule(network).trace(torch.as_tensor(images[:1]), seed=7)
+    for engine in ("fast", "reference", "onnxruntime"):
+        result = snncc.load(network, engine).run(images[0], seed=7, record=True)
+        assert np.array_equal(result.outputs["probability"], trace.outputs["probability"].detach().numpy())
+        assert result.counts.totals["synops"] == int(trace.synops()[0])
+        for name, spikes in result.spikes.items():
+            assert np.array_equal(spikes, trace.trains[name].spikes[:, 0].detach().numpy()), (engine, name)
+    assert sum(int(np.abs(spikes).sum()) for spikes in result.spikes.values()) > 100
 
 
 @pytest.fixture
