@@ -32,8 +32,8 @@ from snncc.trainer.fit import fit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ACCURACY = Metric("accuracy")
-CHOOSING = 100  # validation images that choose the threshold scale
-JUDGING = 500  # that choose the epoch of fine-tuning
+CHOOSING = 50  # validation images that choose the threshold scale
+JUDGING = 300  # that choose the epoch of fine-tuning
 CHUNK = 100  # images of one job
 
 
