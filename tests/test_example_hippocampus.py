@@ -88,7 +88,7 @@ def test_engines_and_trainer_agree_on_the_converted_network(tmp_path: Path, kind
     images = data.scaled(crops, kind)
     model = torch.nn.Sequential(HybridUNet((2, 4), 0.1), torch.nn.Sigmoid())
     export(model, {"image": torch.as_tensor(images[:1])}, ["probability"], teacher, {})
-    network = snncc.compile(teacher, calibrate=list(images), **balanced(TINY, 0.5))
+    network = snncc.compile(teacher, calibrate=list(images), **balanced(TINY, 0.5) | {"precision": "int8"})
     assert {p.kind.op for p in network.populations if p.fires and not p.is_encoder} == {"IntegrateFire"}
     trace = SpikingModule(network).trace(torch.as_tensor(images[:1]), seed=7)
     for engine in ("fast", "reference", "onnxruntime"):

@@ -32,13 +32,16 @@ def balanced(settings: Settings, scale: float) -> dict[str, Any]:
     The paper's equation adds a step's current to what the last step's spike left, and compares then: that is `if`.
     The code it is based on (Rathi et al., 2020) compares before it adds, `if:first`, which gives the same spikes one
     step late in every layer: with a dozen of layers nothing would arrive in the 8 or 16 steps of fine-tuning.
+
+    float32: thresholds lie so far above the weights that 200 steps of integers are not always proved to fit.
     """
     passes = [
         f"balance-thresholds{{steps={settings.balance_steps},samples={settings.balance_samples}}}",
         f"threshold-scale{{factor={scale:g}}}",
         "v-init{at=zero}",
     ]
-    return {"neuron": "if", "encoder": "poisson", "timesteps": settings.steps, "passes": passes}
+    return {"neuron": "if", "encoder": "poisson", "timesteps": settings.steps, "precision": "float32",
+            "passes": passes}  # fmt: skip
 
 
 def compile_one(work: Path, settings: Settings, case: Case, options: Mapping[str, Any], file: Path) -> dict[str, Any]:

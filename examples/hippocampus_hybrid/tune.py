@@ -25,8 +25,8 @@ from snncc.trainer.fit import Settings as FitSettings
 from snncc.trainer.fit import fit
 from snncc.trainer.losses import bce
 
-# alpha max(0, 1 - |u - V|) (Bellec et al., 2018). The paper does not state its alpha; Rathi et al. have 0.3. What is left
-# after the reset, 1 - alpha times as much, passes at later steps: with 200 of them nearly all does, with 8 it does not.
+# alpha max(0, 1 - |u - V|) (Bellec et al., 2018). The paper does not state its alpha; Rathi et al. have 0.3. What
+# does not pass at a step, 1 - alpha, is left for later ones: with 200 of them nearly all passes, with 8 it does not.
 SURROGATE = "triangle:1"
 
 
