@@ -7,7 +7,8 @@ INSTALL := -m pip install -q -c constraints.txt
 
 PEERS := spikingjelly sinabs snntorch norse
 
-.PHONY: demo test lint bench conversion finetune reproduce-registration peers train-env torch
+.PHONY: demo test lint bench conversion finetune peers train-env torch
+.PHONY: reproduce-hippocampus reproduce-registration reproduce-spiking-unet
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.core  # compile and run the built-in example; needs no torch
@@ -31,8 +32,14 @@ conversion: $(BIN)/.report  # an hour: what conversion loses on trained teachers
 finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted
 	$(BIN)/python -m benchmarks.finetune
 
+reproduce-hippocampus: $(BIN)/.train  # an hour: hybrid segmentation (Yue et al., 2023). Goes on where it was interrupted
+	$(BIN)/python -m examples.hippocampus_hybrid reproduce
+
 reproduce-registration: $(BIN)/.train  # two hours: SpikeReg. Goes on where it was interrupted
 	$(BIN)/python -m examples.registration reproduce
+
+reproduce-spiking-unet: $(BIN)/.train  # about 100 minutes of one core. Goes on where it was interrupted
+	$(BIN)/python -m examples.spiking_unet reproduce
 
 peers: $(PEERS:%=.bench/%/.done)
 
