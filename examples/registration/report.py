@@ -34,7 +34,7 @@ def report(context: Context[Settings]) -> None:
     if not measured:
         raise DataError("nothing was measured", file=str(context.work), remedy="run the stage evaluate first")
     lesson = measured[0]
-    start = Spiking(lesson, code=context.settings.tuned_codes[-1])
+    start = Spiking(lesson, code=context.settings.tuned_codes[0])
     best = next((run for run in found.runs(lesson) if run.tuned and run.start == start), start)
     numbers = _numbers(found, lesson, start, best)
     drawn = figures.draw(found, lesson, start, best, context.work, context.out)

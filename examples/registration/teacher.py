@@ -19,6 +19,8 @@ from examples.registration.metrics import dice_by_label, moved
 from examples.registration.networks import MERGES, Teacher
 from examples.registration.settings import Settings
 
+SYNTHETIC = 0.25  # of the pairs: their contrast is only nearly that of real brains
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -65,9 +67,11 @@ def _box(image: Array) -> Array:
 
 
 def random_pairs(data: str, count: int) -> Iterator[Pair]:
-    """Ordered pairs of different training volumes, drawn with torch's random numbers."""
-    names = split(data).train
+    """Ordered pairs of different training volumes, drawn with torch's random numbers; where there are synthetic ones, a
+    quarter is of these."""
+    pools = [[name for name in split(data).train if name.startswith("synth") == made] for made in (False, True)]
     for _ in range(count):
+        names = pools[bool(pools[1]) and float(torch.rand(())) < SYNTHETIC]
         first, second = torch.randperm(len(names))[:2].tolist()
         yield names[first], names[second]
 
@@ -90,6 +94,10 @@ def teach(lesson: Lesson, settings: Settings, file: Path, folder: Path) -> dict[
     codes = torch.tensor(parts.codes).view(1, -1, 1, 1, 1)
 
     def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
+        if 2 * epoch >= epochs:  # batches of one pair: what is evaluated and converted has fixed statistics
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm3d):
+                    module.eval()
         for pair in random_pairs(data, steps):
             yield {name: value[None] for name, value in tensors(file, data, pair).items()}
 
