@@ -53,7 +53,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "data" / "registration" / "split.json").write_text(
         json.dumps({
             "train_labelled": brains[:2], "train_unlabelled": brains[2:3], "train_synth_2mm_only": [],
-            "val_pairs": [["b2", "b3"], ["b3", "b2"]], "test_pairs": [["b4", "b5"], ["b5", "b4"]],
+            "val": ["b3"], "val_pairs": [["b2", "b3"], ["b3", "b2"]], "test_pairs": [["b4", "b5"], ["b5", "b4"]],
             "test_pairs_extended_20": [["b4", "b5"], ["b5", "b4"], ["b3", "b4"]], "eval_labels_freesurfer": [2, 41],
         })
     )  # fmt: skip

@@ -48,12 +48,14 @@ def root() -> Path:
 
 @dataclass(frozen=True)
 class Split:
-    """train: names; val, test, extended: pairs (fixed, moving); codes: of the labels that count."""
+    """train: names; val, test, extended: pairs (fixed, moving); tuning: those that choose the epoch of fine-tuning, val
+    and where that is short also validation volumes with labelled training ones; codes: of the labels that count."""
 
     train: tuple[str, ...]
     val: tuple[Pair, ...]
     test: tuple[Pair, ...]
     extended: tuple[Pair, ...]
+    tuning: tuple[Pair, ...]
     codes: tuple[int, ...]
 
     @property
@@ -67,13 +69,15 @@ def split(name: str) -> Split:
     if name == "hippocampus":
         found = json.loads((root() / "hippocampus" / "split.json").read_text())
         pairs = found["registration_pairs_fixed_moving"]
-        return Split(tuple(found["train"]), _pairs(pairs["val"]), _pairs(pairs["test"]), (), (1, 2))
+        val = _pairs(pairs["val"])
+        return Split(tuple(found["train"]), val, _pairs(pairs["test"]), (), val, (1, 2))
     found = json.loads((root() / "registration" / "split.json").read_text())
     train = [*found["train_labelled"], *found["train_unlabelled"]]
     train += found["train_synth_2mm_only"] if name == "brain-2mm" else []
+    more = [(fixed, moving) for fixed in found["val"] for moving in found["train_labelled"]]
     return Split(
-        tuple(train), _pairs(found["val_pairs"]), _pairs(found["test_pairs"]),
-        _pairs(found["test_pairs_extended_20"]), tuple(found["eval_labels_freesurfer"]),
+        tuple(train), _pairs(found["val_pairs"]), _pairs(found["test_pairs"]), _pairs(found["test_pairs_extended_20"]),
+        (*_pairs(found["val_pairs"]), *_pairs(more)), tuple(found["eval_labels_freesurfer"]),
     )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def tune(run: Spiking, settings: Settings, start: Path, teacher: Path, file: Pat
     )
     shown = teacher if run.distill else None
     done = fitting.fit(
-        module, Pairs(file, data, settings.of(data, "tune_pairs"), shown), Pairs(file, data, parts.val, shown),
+        module, Pairs(file, data, settings.of(data, "tune_pairs"), shown), Pairs(file, data, parts.tuning, shown),
         Objective(settings, data, lesson.svf, run.distill), Overlap(parts.codes, lesson.svf), folder, plan,
         facts={"run": asdict(run)},
     )  # fmt: skip
