@@ -9,8 +9,8 @@ from typing import Any
 @dataclass(frozen=True)
 class Settings:
     """brain: the set of the main result. Of both sets, [hippocampus, brain]: channels: of the four encoder blocks;
-    epochs, pairs_an_epoch: of a teacher; smoothness: weight of the diffusion loss; tune_epochs, tune_pairs: of
-    fine-tuning.
+    epochs, pairs_an_epoch: of a teacher; smoothness: weight of the diffusion loss; tune_epochs, tune_pairs,
+    tune_smoothness: of fine-tuning.
 
     rate, floor, tune_rate, clip: learning rates (cosine from rate to floor), largest norm of a gradient; window: of
     NCC; calibration: pairs a network is calibrated on; test_pairs: at most so many (0: all).
@@ -39,6 +39,7 @@ class Settings:
     signed_steps: int
     tune_epochs: tuple[int, int]
     tune_pairs: tuple[int, int]
+    tune_smoothness: tuple[float, float]
     tune_rate: float
     rate_weight: float
     target_weight: float

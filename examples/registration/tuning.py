@@ -42,7 +42,7 @@ class Objective:
     def __call__(self, trace: Trace, target: Mapping[str, Tensor]) -> Tensor:
         raw, settings = trace.value(FLOW), self.settings
         flow = integrate(raw) if self.svf else raw
-        found = similarity(flow, target, settings.window, settings.of(self.data, "smoothness"))
+        found = similarity(flow, target, settings.window, settings.of(self.data, "tune_smoothness"))
         found = found + settings.rate_weight * rate(trace)
         found = found + settings.target_weight * rate_target(trace, settings.target)
         return found + self.distill * F.mse_loss(raw, target["teacher"]) if self.distill else found
