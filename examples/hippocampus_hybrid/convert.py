@@ -37,7 +37,7 @@ def balanced(settings: Settings, scale: float) -> dict[str, Any]:
     """
     passes = [
         f"balance-thresholds{{steps={settings.balance_steps},samples={settings.balance_samples}}}",
-        f"threshold-scale{{factor={scale:g}}}",
+        f"threshold-scale{{factor={scale:g},compound=yes}}",
         "v-init{at=zero}",
     ]
     return {"neuron": "if", "encoder": "poisson", "timesteps": settings.steps, "precision": "float32",
