@@ -30,9 +30,9 @@ SMALL: Settings = read(CONFIG, "small", Settings)
 TINY = replace(
     SMALL, channels=(2, 4), losses=("dice", "bce-dice"), teacher_epochs=2, teacher_every=1, teacher_batch=8,
     balance_steps=8, balance_samples=2, scales=(0.5, 1.0), prefixes=(2, 4, 8), grid_subjects=2, steps=8,
-    cutoffs=(0.4, 0.5), tune_steps=4, tune_epochs=1, tune_every=4, val_every=2, own_epochs=1, calibration=6,
-    vgg_channels=(2, 2, 2), vgg_hidden=4, vgg_epochs=1, vgg_images=128, vgg_tune_epochs=1, vgg_tune_images=32,
-    vgg_tests=100,
+    cutoffs=(0.4, 0.5), tune_steps=4, tune_epochs=1, tune_every=4, val_every=2, own_epochs=1, own_every=4,
+    calibration=6, vgg_channels=(2, 2, 2), vgg_hidden=4, vgg_epochs=1, vgg_images=128, vgg_tune_epochs=1,
+    vgg_tune_images=32, vgg_tests=100,
 )  # fmt: skip
 
 

@@ -19,10 +19,14 @@ from snncc.comparison.metrics import Metric
 
 DICE = Metric("dice", threshold=0.5)
 NEAR = 0.01  # of Dice from that of the longest run: where the elbow is
-OWN = {  # what the radix code can do without training
-    "least squares": [],
-    "calibrated weights": ["calibrate-weights"],
-}
+OWN: dict[str, dict[str, Any]] = {  # what the radix code can do without training; fine-tuning starts from the last
+    "default": {},
+    "calibrated weights": {"passes": ["calibrate-weights"]},
+    # a network without normalisation has activations far above most: lower thresholds cut these, and resolve the rest
+    "lower thresholds, calibrated weights": {
+        "calibration": "mse", "passes": ["threshold-scale{factor=0.93,compound=yes}", "calibrate-weights"]
+    },
+}  # fmt: skip
 
 
 def balanced(settings: Settings, scale: float) -> dict[str, Any]:
@@ -68,6 +72,11 @@ def scaled_path(work: Path, case: Case, scale: float) -> Path:
     return path_of(work, case, f"scale-{scale:g}")
 
 
+def own_path(work: Path, case: Case, name: str) -> Path:
+    """name: one of OWN."""
+    return path_of(work, case, "-".join(name.replace(",", "").split()))
+
+
 def convert(context: Context[Settings]) -> None:
     """Compile: a grid of threshold scales for the main case, the chosen scales for all, and the radix code."""
     work, settings, every = context.work, context.settings, trained(context)
@@ -76,10 +85,9 @@ def convert(context: Context[Settings]) -> None:
     _compiled(context, [(case, scale) for case in every for scale in sorted({found["scale"], found["tune_scale"]})])
     jobs = {}
     for case in (case for case in every if case.input == "binary" and case.loss == settings.loss):
-        for name, passes in OWN.items():
-            file = path_of(work, case, name.replace(" ", "-"))
-            options = {"code": f"radix:{settings.digits}", "passes": passes}
-            jobs[facts_of(file)] = (work, settings, case, options, file)
+        for name, options in OWN.items():
+            file = own_path(work, case, name)
+            jobs[facts_of(file)] = (work, settings, case, {"code": f"radix:{settings.digits}", **options}, file)
     finished(jobs, compile_one, context.workers, f"radix:{settings.digits}")
 
 
