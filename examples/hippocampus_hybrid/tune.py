@@ -89,7 +89,8 @@ def train_one(work: Path, settings: Settings, training: Training, start: Path) -
     validation = Every(*slices(work, numbers["val"], case.input), 1 if own else settings.val_every)
     groups = ("weights", "biases", "thresholds") if own else ("weights",)
     plan = FitSettings(
-        epochs=settings.own_epochs if own else settings.tune_epochs, batch=16 if own else settings.tune_batch, seed=settings.seed,
+        epochs=settings.own_epochs if own else settings.tune_epochs, batch=16 if own else settings.tune_batch,
+        seed=settings.seed,
         rates=dict.fromkeys(groups, settings.own_rate if own else settings.tune_rate),
     )  # fmt: skip
 
