@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,16 @@ def own_path(work: Path, case: Case, name: str) -> Path:
 
 
 def convert(context: Context[Settings]) -> None:
-    """Compile: a grid of threshold scales for the main case, the chosen scales for all, and the radix code."""
+    """Compile every case at each threshold scale, and in the radix code."""
     work, settings, every = context.work, context.settings, trained(context)
-    _compiled(context, [(every[0], scale) for scale in settings.scales])
-    found = grid(context, every[0])
-    _compiled(context, [(case, scale) for case in every for scale in sorted({found["scale"], found["tune_scale"]})])
+    jobs: dict[Path, tuple[Any, ...]] = {}
+    for case in every:
+        for scale in settings.scales:
+            file = scaled_path(work, case, scale)
+            jobs[facts_of(file)] = (work, settings, case, balanced(settings, scale), file)
+    finished(jobs, compile_one, context.workers, "thresholds balanced")
+    for case in every:
+        grid(context, case)
     jobs = {}
     for case in (case for case in every if case.input == "binary" and case.loss == settings.loss):
         for name, options in OWN.items():
@@ -91,19 +96,11 @@ def convert(context: Context[Settings]) -> None:
     finished(jobs, compile_one, context.workers, f"radix:{settings.digits}")
 
 
-def _compiled(context: Context[Settings], pairs: Sequence[tuple[Case, float]]) -> None:
-    work, settings, jobs = context.work, context.settings, {}
-    for case, scale in pairs:
-        file = scaled_path(work, case, scale)
-        jobs[facts_of(file)] = (work, settings, case, balanced(settings, scale), file)
-    finished(jobs, compile_one, context.workers, "thresholds balanced")
-
-
 def grid(context: Context[Settings], case: Case) -> dict[str, Any]:
     """Dice on validation subjects of each threshold scale after each number of steps; one run of the most gives all.
 
     Returns:
-        "dice": rows by scale, "se": its standard error; "scale": the best at `steps`, "tune_scale": at `tune_steps`;
+        "dice": rows by scale; "subjects": how many; "scale": the best at `steps`, "tune_scale": at `tune_steps`;
         "elbow": the fewest steps of that scale within NEAR of its longest run.
     """
     work, settings = context.work, context.settings
@@ -117,7 +114,7 @@ def grid(context: Context[Settings], case: Case) -> dict[str, Any]:
             by_scale.setdefault(scale, []).append(path)
             source = Subject(work, number, case.input)
             jobs[path] = (file, source, (DICE,), settings.prefixes[-1], settings.prefixes)
-    found = finished(jobs, measure, context.workers, "steps and scales")
+    found = finished(jobs, measure, context.workers, f"{case.name}: steps and scales")
     scores = np.array([
         [[DICE.value(np.array(counts)) for counts in found[path]["prefixes"]] for path in by_scale[scale]]
         for scale in settings.scales

@@ -89,8 +89,8 @@ def networks(context: Context[Settings]) -> list[Network]:
     """Those whose files are there, of all cases and folds."""
     work, settings, every = context.work, context.settings, trained(context)
     found = [Network(case, "teacher", file_of(work, case)) for case in every]
-    scales = grid(context, every[0])
     for case in every:
+        scales = grid(context, case)
         for what, scale, steps in (("converted", scales["scale"], settings.steps),
                                    ("start", scales["tune_scale"], settings.tune_steps)):  # fmt: skip
             file = scaled_path(work, case, scale)

@@ -39,7 +39,7 @@ def report(context: Context[Settings]) -> None:
         remedy = "run teacher, compile and finetune (or reproduce) first"
         raise OptionError(f"no results of {'; '.join(missing)}", remedy=remedy)
     rows = {key: one.row(found[key[0], key[1], "teacher"]) for key, one in found.items()}
-    steps = grid(context, trained(context)[0])
+    steps = {case.name: grid(context, case) for case in trained(context)}
     curves = {t.kind: json.loads(record_of(context.work, t).read_text()) for t in trainings(context)
               if t.case.fold == 0 and t.case.input == "binary" and t.case.loss == settings.loss}  # fmt: skip
     _draw(context, found, rows, steps, curves, images)
@@ -51,7 +51,7 @@ def _draw(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves
     settings, out = context.settings, context.out
     main = {what: one for (kind, loss, what), one in found.items() if (kind, loss) == ("binary", settings.loss)}
     figures.masks(context, main, out / f"{NAME}-masks.png")
-    figures.grid(settings, steps, out / f"{NAME}-grid.svg")
+    figures.grid(settings, next(iter(steps.values())), out / f"{NAME}-grid.svg")
     figures.cutoffs(settings, found, out / f"{NAME}-cutoffs.svg")
     names = {"hybrid": "fine-tuned", "direct": "direct training", "own": f"radix:{settings.digits}, fine-tuned"}
     figures.training({names[kind]: curves[kind]["history"] for kind in names}, out / f"{NAME}-training.svg")
@@ -232,14 +232,18 @@ def _cutoffs(settings: Settings, found: Any, rows: Rows) -> str:
 
 
 def _grid(settings: Settings, steps: Mapping[str, Any]) -> str:
+    main = next(iter(steps.values()))
     lines = [[f"{scale:g}", *(f"{value:.3f}" for value in row)]
-             for scale, row in zip(settings.scales, steps["dice"], strict=True)]  # fmt: skip
+             for scale, row in zip(settings.scales, main["dice"], strict=True)]  # fmt: skip
+    chosen = [[name, f"{one['scale']:g}", one["elbow"], f"{one['tune_scale']:g}"] for name, one in steps.items()]
+    head = ("fold, input, loss", f"best scale, T = {settings.steps}", "elbow", f"best scale, T = {settings.tune_steps}")
     return (
-        f"Validation Dice of {steps['subjects']} subjects by threshold scale (rows) and time steps (columns); balanced "
-        f"in {settings.balance_steps} steps. Best at T = {settings.steps}: {steps['scale']:g}; at T = "
-        f"{settings.tune_steps}: {steps['tune_scale']:g}, where fine-tuning starts. Elbow, the fewest steps within "
-        f"0.01 of the longest run: {steps['elbow']}.\n\n{table(('scale', *map(str, settings.prefixes)), lines)}\n\n"
-        "![Dice over steps](hippocampus-grid.svg)"
+        f"Validation Dice of {main['subjects']} subjects by scale of all thresholds (rows) and time steps (columns), "
+        f"{settings.loss}; thresholds balanced in {settings.balance_steps} steps, each counted in spikes of the layer "
+        "before it. Too high, and nothing arrives at the end; too low, and neurons that fire at every step saturate. "
+        f"\n\n{table(('scale', *map(str, settings.prefixes)), lines)}\n\n![Dice over steps](hippocampus-grid.svg)\n\n"
+        "Elbow: the fewest steps within 0.01 of the longest run. Fine-tuning starts from the scale that is best at "
+        f"its number of steps.\n\n{table(head, chosen)}"
     )
 
 

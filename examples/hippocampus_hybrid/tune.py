@@ -54,12 +54,12 @@ def trainings(context: Context[Settings]) -> list[Training]:
 
 def tuned(context: Context[Settings]) -> None:
     """Fine-tune the converted networks, and train one directly."""
-    scale = grid(context, trained(context)[0])["tune_scale"]
     jobs: dict[Path, tuple[Any, ...]] = {}
     for training in trainings(context):
-        start = scaled_path(context.work, training.case, scale)
         if training.kind == "own":
             start = own_path(context.work, training.case, list(OWN)[-1])
+        else:
+            start = scaled_path(context.work, training.case, grid(context, training.case)["tune_scale"])
         jobs[record_of(context.work, training)] = (context.work, context.settings, training, start)
     finished(jobs, train_one, context.workers, "fine-tuning")
 
@@ -86,11 +86,10 @@ def train_one(work: Path, settings: Settings, training: Training, start: Path) -
     images, labels, _ = slices(work, numbers["train"], case.input)
     every = settings.own_every if own else settings.tune_every
     train = Drawn(images, labels, every, file_of(work, case) if own else None)
-    validation = Every(*slices(work, numbers["val"], case.input), 1 if own else settings.val_every)
+    validation = Every(*slices(work, numbers["val"], case.input), settings.val_every)
     groups = ("weights", "biases", "thresholds") if own else ("weights",)
     plan = FitSettings(
-        epochs=settings.own_epochs if own else settings.tune_epochs, batch=16 if own else settings.tune_batch,
-        seed=settings.seed,
+        epochs=settings.own_epochs if own else settings.tune_epochs, batch=settings.tune_batch, seed=settings.seed,
         rates=dict.fromkeys(groups, settings.own_rate if own else settings.tune_rate),
     )  # fmt: skip
 
