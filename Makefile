@@ -70,4 +70,4 @@ $(BIN)/.train: $(BIN)/.dev
 	touch $@
 
 torch: $(BIN)/.dev  # may fail: without torch the tests still pass
-	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) onnxscript lightning monai scipy && touch $(BIN)/.torch; }
+	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) onnxscript lightning monai scipy matplotlib && touch $(BIN)/.torch; }
