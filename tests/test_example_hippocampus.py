@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("scipy")
-pytest.importorskip("matplotlib")
-import torch
-
 import snncc
-from examples.hippocampus_hybrid import __main__ as stages
-from examples.hippocampus_hybrid import data, vgg
-from examples.hippocampus_hybrid.convert import balanced
-from examples.hippocampus_hybrid.networks import HybridUNet, Vgg5
-from examples.hippocampus_hybrid.settings import Settings, cases
-from examples.kit.commands import Context, read
-from examples.kit.export import export
-from snncc.trainer import SpikingModule
+
+torch = pytest.importorskip("torch")
+for needed in ("lightning", "onnxscript", "scipy", "matplotlib"):
+    pytest.importorskip(needed)
+from examples.hippocampus_hybrid import __main__ as stages  # noqa: E402
+from examples.hippocampus_hybrid import data, vgg  # noqa: E402
+from examples.hippocampus_hybrid.convert import balanced  # noqa: E402
+from examples.hippocampus_hybrid.networks import HybridUNet, Vgg5  # noqa: E402
+from examples.hippocampus_hybrid.settings import Settings, cases  # noqa: E402
+from examples.kit.commands import Context, read  # noqa: E402
+from examples.kit.export import export  # noqa: E402
+from snncc.trainer import SpikingModule  # noqa: E402
 
 CONFIG = Path(stages.__file__).with_name("config.toml")
 SMALL: Settings = read(CONFIG, "small", Settings)

@@ -61,7 +61,11 @@ def subjects(work: Path, settings: Settings, fold: int, split: str) -> list[int]
         return list(range(ends[k], ends[k + 1]))
     parts = np.array_split(np.random.default_rng(settings.seed).permutation(ends[-1]), settings.folds)
     others = [int(i) for k, part in enumerate(parts) if k != fold for i in part]
-    chosen = {"test": parts[fold], "val": others[: settings.validation], "train": others[settings.validation :]}
+    chosen: dict[str, Any] = {
+        "test": parts[fold],
+        "val": others[: settings.validation],
+        "train": others[settings.validation :],
+    }
     return [int(i) for i in chosen[split]]
 
 

@@ -99,8 +99,8 @@ def networks(context: Context[Settings]) -> list[Network]:
             file = own_path(work, case, name)
             found.append(Network(case, name, file, None, facts_of(file)))
     for training in trainings(context):
-        steps = None if training.kind == "own" else settings.tune_steps
-        found.append(Network(training.case, f"tuned {training.kind}", file_of_tuned(work, training), steps,
+        at = None if training.kind == "own" else settings.tune_steps
+        found.append(Network(training.case, f"tuned {training.kind}", file_of_tuned(work, training), at,
                              record_of(work, training)))  # fmt: skip
     return [network for network in found if network.file.exists()]
 

@@ -1,0 +1,48 @@
+"""What `config.toml` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG = Path(__file__).with_name("config.toml")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    Args:
+        seed: of everything that is drawn. tasks: in the order of work, see tasks.py.
+        channels: of the first level of the U-Net. shrink: of CamSeq01's frames, in both directions.
+        parts: patches of a test image in denoising, of six.
+        epochs, epoch_megapixels, batch_megapixels, rate: training of a teacher; pixels of an epoch and of a batch.
+        calibration: patches.
+        if_steps, steps: longest run of the paper's IF and multi-threshold networks. tuned_steps: T at which the latter
+            are fine-tuned (IF: twice as many). own: neuron and T of the network with
+            this project's thresholds, for segmentation and for denoising.
+        tune_epochs, tune_megapixels, tune_batch, tune_rate: fine-tuning. tune_val_megapixels: to choose its epoch.
+        budget: SynOps per teacher MAC that fine-tuning of the own network for segmentation keeps to.
+        if_tuned: tasks with a fine-tuned IF network, too.
+    """
+
+    seed: int
+    tasks: tuple[str, ...]
+    channels: int
+    shrink: int
+    parts: int
+    epochs: int
+    epoch_megapixels: float
+    batch_megapixels: float
+    rate: float
+    calibration: int
+    if_steps: int
+    steps: int
+    tuned_steps: int
+    own: tuple[tuple[str, int], tuple[str, int]]
+    tune_epochs: int
+    tune_megapixels: float
+    tune_batch: float
+    tune_rate: float
+    tune_val_megapixels: float
+    budget: float
+    if_tuned: tuple[str, ...]

@@ -1,0 +1,103 @@
+"""The stage `finetune`: weights and biases, with gradients of accumulated flow (Wu et al., 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from examples.kit.commands import Context
+from examples.kit.work import digest, once
+from examples.spiking_unet.data import Crops
+from examples.spiking_unet.scores import Score
+from examples.spiking_unet.settings import Settings
+from examples.spiking_unet.tasks import Task, task_of
+from examples.spiking_unet.teacher import chosen
+from examples.spiking_unet.variants import Variant, model_file, variants
+from snncc.errors import OptionError
+from snncc.trainer import SpikingModule
+from snncc.trainer.fit import Epoch, fit
+from snncc.trainer.fit import Settings as Training
+from snncc.trainer.losses import Objective
+
+Sample = tuple[dict[str, Tensor], Tensor]
+
+
+class Drawn:
+    """An epoch's random crops."""
+
+    def __init__(self, crops: Crops, count: int):
+        self.crops, self.count = crops, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, k: int) -> Sample:
+        image, target = self.crops.draw()
+        return {"image": image}, target
+
+
+def finetune(context: Context[Settings]) -> None:
+    """Fine-tune the networks that have a successor: networks/TASK/VARIANT-tuned.snn.onnx."""
+    torch.set_num_threads(context.workers)
+    for task, variant, start in trainings(context):
+        if not start.exists():
+            raise OptionError("the network is not compiled", file=str(start), remedy="run the stage compile")
+        file, kept = model_file(context.work, task.name, variant.name), record(context, task, variant, start)
+        once(kept, lambda: tuned(start, file, kept.with_suffix(""), task, variant, context.settings))  # noqa: B023
+
+
+def trainings(context: Context[Settings]) -> Iterator[tuple[Task, Variant, Path]]:
+    """(task, variant, the network it starts from) of all fine-tunings, whether or not there is that network."""
+    for task in (task_of(name, context.settings) for name in context.settings.tasks):
+        for variant in variants(task, context.settings):
+            if variant.start is not None:
+                yield task, variant, model_file(context.work, task.name, variant.start)
+
+
+def record(context: Context[Settings], task: Task, variant: Variant, start: Path) -> Path:
+    """Where what `tuned` says is kept; another one where the start or a setting of the training is another."""
+    of = context.settings
+    what = (of.tune_epochs, of.tune_megapixels, of.tune_batch, of.tune_rate, of.tune_val_megapixels, of.seed, of.parts)
+    name = f"{variant.name}-{digest(start, task, variant, what)}.json"
+    return context.work / "networks" / task.name / name
+
+
+def tuned(
+    start: Path, file: Path, folder: Path, task: Task, variant: Variant, settings: Settings
+) -> dict[str, Any]:
+    """Fine-tune `start` at the variant's T and write `file`; a training that was interrupted goes on in `folder`.
+
+    Returns:
+        history: rows of epochs, 0 being the start; best: the number of the one that is written; seconds.
+    """
+    clock, area = perf_counter(), task.patch[0] * task.patch[1]
+    module = SpikingModule.from_file(start, flow=True)
+    validation = [
+        ({"image": torch.as_tensor(image)}, torch.as_tensor(target))
+        for image, target in chosen(task, "val", settings, settings.tune_val_megapixels)
+    ]
+    train = Drawn(Crops(task, task.patch, settings), round(settings.tune_megapixels * 1e6 / area))
+    batch, rate, budget = max(1, round(settings.tune_batch * 1e6 / area)), settings.tune_rate, variant.budget
+    how = Training(
+        settings.tune_epochs, batch, {"weights": rate, "biases": rate}, budget=budget, seed=settings.seed
+    )
+    loss = Objective.of("l1" if task.denoises else "cross-entropy", [] if budget is None else [f"2*synops:{budget}"])
+    show = Console()
+    show.print(f"{task.name}: {variant.says}", highlight=False)
+    found = fit(
+        module, train, validation, loss, Score(task), folder, how, cases=[0] * len(validation),
+        timesteps=variant.tuned_at, report=lambda epoch: show.print(line(epoch), highlight=False),
+    )  # fmt: skip
+    module.save(file, variant=variant.name, best=found.best.number)
+    history = [epoch.row() for epoch in found.history]
+    return {"history": history, "best": found.best.number, "seconds": round(perf_counter() - clock)}
+
+
+def line(epoch: Epoch) -> str:
+    return "epoch {epoch}: {metric:.4f} on validation patches, {synops_per_mac:.3f} SynOps".format_map(epoch.row())
