@@ -58,6 +58,7 @@ class Settings:
     vgg_images: int
     vgg_tune_epochs: int
     vgg_tune_images: int
+    vgg_tune_rate: float
     vgg_tests: int
 
 
