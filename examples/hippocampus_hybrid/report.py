@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ WORDS = {"teacher": "ANN", "converted": "converted", "start": "converted, few st
          "tuned direct": "trained directly", "tuned own": "fine-tuned"}  # fmt: skip
 STAGE = ("teacher", "converted", "start", "tuned hybrid")
 GOAL = 0.001
+WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 Rows = dict[tuple[str, str, str], dict[str, Any]]
 
 
@@ -117,6 +119,7 @@ HEAD = ("network", "Dice 3D", "sd", "Dice 2D", "lost", "se", "p (t)", "p (Wilcox
 def _page(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves: Any, images: Any) -> str:
     settings = context.settings
     main, size = ("binary", settings.loss), f" --size {context.size}" if context.size != "small" else ""
+    three = f"{_findings(settings, rows)}{_stuck(context, rows)}"
     stage = [_cells(f"{loss}: {WORDS[what]}", rows["binary", loss, what]) for loss in settings.losses for what in STAGE]
     own = [_cells("ANN", rows[*main, "teacher"])]
     own += [_cells(f"radix:{settings.digits}, {name}", rows[*main, name]) for name in OWN]
@@ -124,7 +127,7 @@ def _page(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves
     sections = {
         "": INTRODUCTION.format(size=size, data=_data(settings, rows)),
         "Goals": _goals(settings, rows),
-        "Conversion and fine-tuning, three losses": f"{_findings(settings, rows)}\n\n{table(HEAD, stage)}\n\n{MASKS}",
+        "Conversion and fine-tuning, three losses": f"{three}\n\n{table(HEAD, stage)}\n\n{MASKS}",
         "Our own conversion": f"{_own(settings, rows)}\n\n{table(HEAD, own)}",
         "Cut-off of the output": _cutoffs(settings, found, rows),
         "Steps and threshold scale": _grid(settings, steps),
@@ -133,7 +136,8 @@ def _page(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves
         "Binary against ternary input": _kinds(settings, rows, images),
         "Times": _times(context, curves),
     }
-    return "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items())
+    whole = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items())
+    return "\n\n".join(part if part[0] in "#|!" else fill(part, 120, **WHOLE_WORDS) for part in whole.split("\n\n"))
 
 
 INTRODUCTION = """# Hippocampus: hybrid segmentation
@@ -202,6 +206,19 @@ def _findings(settings: Settings, rows: Rows) -> str:
         f"ANN with {best['teacher']}, converted with {best['converted']}, fine-tuned with {best['tuned hybrid']}. "
         f"\"Converted, few steps\" is what "
         f"fine-tuning starts from."
+    )
+
+
+def _stuck(context: Context[Settings], rows: Rows) -> str:
+    """Which networks fine-tuning did not make better."""
+    found = [t.case for t in trainings(context)
+             if t.kind == "hybrid" and not json.loads(record_of(context.work, t).read_text())["best"]]  # fmt: skip
+    if not found:
+        return ""
+    named = (f"{c.loss}, {c.input} input (Dice {rows[c.input, c.loss, 'start']['metric']:.3f})" for c in found)
+    return (
+        f" No epoch of fine-tuning was better on validation data than what it started from with {'; '.join(named)}: "
+        "the row states the start again."
     )
 
 
