@@ -163,8 +163,9 @@ def _data(settings: Settings, rows: Rows) -> str:
         "controls in slices padded to 48x64, anterior and posterior label merged; theirs are 24x56x48 crops of the "
         f"right hippocampus of 110 controls of ADNI. {row['subjects']} test subjects with {row['slices']} slices that "
         f"show it, {parts}, seed {settings.seed}. U-Net {'-'.join(map(str, settings.channels))}; the paper's channels "
-        f"are in a picture only. Fine-tuning runs at T = {settings.tune_steps} and without dropout; the paper's at "
-        f"T = 200, with dropout."
+        "are in a picture only. Neurons are `if` from zero, reset by subtraction, as in the paper's equation "
+        "(`if:first`, as in the code it builds on, would fire a step later in every layer). Fine-tuning runs at "
+        f"T = {settings.tune_steps} and without dropout; the paper's at T = 200, with dropout."
     )
 
 
