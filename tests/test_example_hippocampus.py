@@ -121,7 +121,7 @@ def test_all_stages_on_made_up_volumes(tmp_path: Path, cifar: None) -> None:
     found = json.loads((out / "hippocampus.json").read_text())
     assert found["compiled"]["steps"] == found["fine_tuned"]["steps"] == 3
     assert found["fine_tuned"]["synops_per_mac"] > 0 and 0 <= found["paired_p"] <= 1
-    assert len(found["grid"]["dice"]) == 2 and found["vgg"]["ternary, fine-tuned"]["steps"] == 4
+    assert len(found["grid"]["0-binary-bce-dice"]["dice"]) == 2 and found["vgg"]["ternary, fine-tuned"]["steps"] == 4
     page = (out / "hippocampus.md").read_text()
     for picture in ("masks.png", "grid.svg", "cutoffs.svg", "training.svg", "rates.svg", "inputs.svg"):
         assert f"hippocampus-{picture}" in page and (out / f"hippocampus-{picture}").stat().st_size > 1000

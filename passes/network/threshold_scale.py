@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from snncc.errors import OptionError
+from snncc.graph import Array
 from snncc.network import Network
 from snncc.passes.network.calibrate import lowered, with_units
 from snncc.passes.network.neurons import calibrated
@@ -54,7 +55,8 @@ class ThresholdScale:
             if not any(fnmatchcase(name, pattern) for name in names):
                 what = f"threshold-scale: no population is called {pattern!r}"
                 raise OptionError(what, remedy=f"there are {', '.join(names)}")
-        units, depth = {}, {}
+        units: dict[str, Array] = {}
+        depth: dict[str, int] = {}
         for population in network.populations:
             before = max((depth[j.pre] for j in network.incoming(population)), default=-1)
             depth[population.name] = before + (not population.is_gate)
