@@ -32,7 +32,7 @@ conversion: $(BIN)/.report  # an hour: what conversion loses on trained teachers
 finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted
 	$(BIN)/python -m benchmarks.finetune
 
-reproduce-hippocampus: $(BIN)/.train  # an hour: hybrid segmentation (Yue et al., 2023). Goes on where it was interrupted
+reproduce-hippocampus: $(BIN)/.train  # 40 minutes of one core: hybrid segmentation (Yue et al., 2023). Goes on where interrupted
 	$(BIN)/python -m examples.hippocampus_hybrid reproduce
 
 reproduce-registration: $(BIN)/.train  # two hours: SpikeReg. Goes on where it was interrupted
@@ -70,4 +70,4 @@ $(BIN)/.train: $(BIN)/.dev
 	touch $@
 
 torch: $(BIN)/.dev  # may fail: without torch the tests still pass
-	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) onnxscript lightning monai scipy && touch $(BIN)/.torch; }
+	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) onnxscript lightning monai scipy matplotlib && touch $(BIN)/.torch; }
