@@ -77,6 +77,7 @@ def _page(
         "LABELS": labels(found, lesson, both + ([(best.name, title(best))] if best != start else [])),
         "PERCENTILES": percentiles(found), "RATES": rates(found, [start, *([best] if best != start else [])]),
         "ENERGY": _energy(found, best), "FINDINGS": findings(found) or "Not measured.", "VARIANTS": variants(found),
+        "SMOOTHNESS": _both(context.settings.smoothness), "TUNING": _both(context.settings.tune_smoothness),
         "WHOLE": whole(found) or "Not measured.", "TRAININGS": trainings(found),
     }  # fmt: skip
     for key, value in parts.items():
@@ -84,6 +85,10 @@ def _page(
     for path in drawn:
         text = text.replace(f"[{path.name}]", f"![{path.stem}]({path.name})")
     return text
+
+
+def _both(values: tuple[float, float]) -> str:
+    return " and ".join(f"{value:g}" for value in values)
 
 
 def _verdict(found: Found, lesson: str, best: Spiking) -> str:
@@ -94,9 +99,17 @@ def _verdict(found: Found, lesson: str, best: Spiking) -> str:
     return (
         f"**{name}: Dice {found.mean(best.name, 'dice'):.4f}, teacher {found.mean(f'{lesson}-teacher', 'dice'):.4f}**, "
         f"lost {lost['mean']:+.4f} (se {lost['se']:.4f}, p = {lost['p_t']:.2g},\n{lost['n']} pairs): "
-        f"{verdict}. It takes\n"
+        f"{verdict}.{_longer(found, lesson, best)} It takes\n"
         f"{spent['synops_per_mac']:.3f} SynOps for each of the teacher's {spent['teacher_macs'] / 1e9:.2f} G MACs."
     )
+
+
+def _longer(found: Found, lesson: str, best: Spiking) -> str:
+    """The same over the longer list of brains."""
+    if lesson != "brain":
+        return ""
+    lost = found.lost(lesson, best.name, extended=True)
+    return f"\nOver {lost['n']} pairs: lost {lost['mean']:+.4f} (se {lost['se']:.4f}, p = {lost['p_t']:.2g})."
 
 
 def _energy(found: Found, best: Spiking) -> str:
