@@ -54,6 +54,7 @@ def _numbers(found: Found, lesson: str, start: Spiking, best: Spiking) -> dict[s
         numbers[key] = {"network": title(run), "metric": found.mean(run.name, "dice"), "steps": spent["steps"],
                         "synops_per_mac": spent["synops_per_mac"], "macs_per_mac": spent["macs_per_mac"]}  # fmt: skip
     numbers |= {"paired_p": lost["p_t"], "lost": lost, "tuned": best.tuned}
+    numbers["best_epoch"] = found.kept["tuned"][best.name]["best"] if best.tuned else None
     numbers["networks"] = {
         run.name: {
             "dice": found.mean(run.name, "dice"), "lost": found.lost(run.lesson, run.name),
@@ -94,6 +95,8 @@ def _both(values: tuple[float, float]) -> str:
 def _verdict(found: Found, lesson: str, best: Spiking) -> str:
     lost, spent = found.lost(lesson, best.name), found.spent(best.name)
     name = title(best) if best.tuned else f"{title(best)} (not fine-tuned)"
+    if best.tuned and found.kept["tuned"][best.name]["best"] == 0:
+        name += " (no epoch was better on validation pairs, so it is as converted)"
     worse = lost["p_t"] < 0.05 and lost["mean"] > 0
     verdict = "worse than its teacher by that much" if worse else "not worse than its teacher by a paired test"
     return (
