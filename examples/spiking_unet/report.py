@@ -91,17 +91,16 @@ def number(metric: str, value: float) -> str:
 def _verdicts(done: dict[Task, dict[str, Result]]) -> str:
     rows = []
     for task, of in done.items():
-        for pair in (PAPER, OWN):
-            if found := headline(task, of, pair):
-                teacher, tuned = found["teacher"], found["fine_tuned"]
-                rows.append([
-                    task.name, NAMES[task.metric], number(task.metric, teacher["value"]), tuned["network"],
-                    tuned["steps"], number(task.metric, found["compiled"]["value"]),
-                    number(task.metric, tuned["value"]), f"{tuned['lost']:+.4f}", f"{tuned['p_t']:.3g}",
-                    f"{tuned['p_wilcoxon']:.3g}", f"{tuned['synops_per_mac']:.2f}", verdict(tuned),
-                ])  # fmt: skip
-    head = ["task", "metric", "U-Net", "network", "T", "converted", "fine-tuned", "lost", "p (t)", "p (Wilcoxon)",
-            "SynOps / MAC", ""]  # fmt: skip
+        for found in (headline(task, of, pair) for pair in (PAPER, OWN)):
+            if found:
+                values = [number(task.metric, found[key]["value"]) for key in ("teacher", "compiled", "fine_tuned")]
+                tuned = found["fine_tuned"]
+                lost = [f"{tuned['lost']:+.4f}", f"{2 * tuned['se']:.4f}", f"{tuned['p_t']:.2g}"]
+                lost += [f"{tuned['p_wilcoxon']:.2g}", f"{tuned['synops_per_mac']:.2f}", verdict(tuned)]
+                kind = tuned["network"].partition(",")[0]
+                rows.append([task.name, NAMES[task.metric], tuned["n"], kind, tuned["steps"], *values, *lost])
+    head = ["task", "metric", "pictures", "neuron", "T", "U-Net", "converted", "fine-tuned", "lost",
+            "two standard errors", "p (t)", "p (Wilcoxon)", "SynOps / MAC", ""]  # fmt: skip
     return table(head, rows)
 
 

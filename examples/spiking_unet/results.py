@@ -101,10 +101,10 @@ def headline(task: Task, of: dict[str, Result], names: tuple[str, str]) -> dict[
     def part(name: str) -> dict[str, Any]:
         r = of[name]
         lost = r.lost(teacher, metric, t)
-        return {"metric": metric, "value": r.mean(metric, t), "steps": t, "synops_per_mac": float(r.synops[r.at(t)]),
-                "network": r.variant.says if r.variant else name, "lost": lost["mean"], "p_t": lost["p_t"],
-                "p_wilcoxon": lost["p_wilcoxon"]}  # fmt: skip
+        spent = {"steps": t, "synops_per_mac": float(r.synops[r.at(t)]), "network": r.variant.says if r.variant else name}
+        return {"metric": metric, "value": r.mean(metric, t), **spent, "lost": lost["mean"],
+                **{key: lost[key] for key in ("se", "p_t", "p_wilcoxon", "n")}}  # fmt: skip
 
     compiled, tuned = part(names[0]), part(names[1])
-    exact = {"metric": metric, "value": teacher.mean(metric), "steps": 0, "synops_per_mac": 0.0}
+    exact = {"metric": metric, "value": teacher.mean(metric), "steps": 0, "synops_per_mac": None}
     return {"teacher": exact, "compiled": compiled, "fine_tuned": tuned, "paired_p": tuned["p_t"]}
