@@ -101,7 +101,8 @@ def headline(task: Task, of: dict[str, Result], names: tuple[str, str]) -> dict[
     def part(name: str) -> dict[str, Any]:
         r = of[name]
         lost = r.lost(teacher, metric, t)
-        spent = {"steps": t, "synops_per_mac": float(r.synops[r.at(t)]), "network": r.variant.says if r.variant else name}
+        says = r.variant.says if r.variant else name
+        spent = {"steps": t, "synops_per_mac": float(r.synops[r.at(t)]), "network": says}
         return {"metric": metric, "value": r.mean(metric, t), **spent, "lost": lost["mean"],
                 **{key: lost[key] for key in ("se", "p_t", "p_wilcoxon", "n")}}  # fmt: skip
 
