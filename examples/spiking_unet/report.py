@@ -52,7 +52,8 @@ def report(context: Context[Settings]) -> None:
     sections = [
         text.intro(context.settings, context.size, missing),
         "## Against the teacher\n", text.RULES, _verdicts(done), _sentences(done),
-        "## Steps to equal quality\n", text.STEPS, _steps(done), f"![over T]({NAME}-steps.svg)",
+        "## Steps to equal quality\n", text.STEPS, _steps(done, "teacher"), text.STEPS_IF, _steps(done, "if"),
+        f"![over T]({NAME}-steps.svg)",
         "## All networks\n", text.NETWORKS, *_networks(done),
         *_colour(done),
         "## Normalisation\n", text.NORMALISATION, _correlations(looked_at),
@@ -123,16 +124,16 @@ def _sentences(done: dict[Task, dict[str, Result]]) -> str:
     return "\n".join(lines)
 
 
-def _steps(done: dict[Task, dict[str, Result]]) -> str:
+def _steps(done: dict[Task, dict[str, Result]], against: str) -> str:
+    """Steps to what the U-Net reaches, but for a small part, or to the best that converted `against` networks reach."""
     rows = []
     for task, of in done.items():
         wanted = of["teacher"].mean(task.metric) - NEAR[task.metric]
-        firsts = {name: of[name].first(task.metric, wanted) for name in ("if", "mt4", "mt4-tuned", "own-tuned")
-                  if name in of}  # fmt: skip
-        longest = of["if"].steps[-1]
-        plain = firsts.get("if")
+        if against != "teacher":
+            wanted = float(of[against].scores[task.metric].mean(1).max())
+        firsts = {name: of[name].first(task.metric, wanted) for name in ("if", "mt4", PAPER[1], OWN[1])}
         cells = [str(t) if t else f"not within {of[name].steps[-1]}" for name, t in firsts.items()]
-        saved = [_saved(plain, longest, firsts.get(name)) for name in ("mt4", "mt4-tuned", "own-tuned")]
+        saved = [_saved(firsts["if"], of["if"].steps[-1], firsts[name]) for name in ("mt4", PAPER[1], OWN[1])]
         rows.append([task.name, number(task.metric, wanted), *cells, *saved])
     head = ["task", "at least", "IF", "MT-4", "MT-4, fine-tuned", "own, fine-tuned", "MT-4 saves",
             "MT-4, fine-tuned saves", "own, fine-tuned saves"]  # fmt: skip

@@ -50,6 +50,7 @@ STEPS = (
     f"The first T from which on the mean is at most {NEAR['f1']:g} (F1, mIoU) or {NEAR['psnr']:g} dB below the U-Net's;"
     " prefixes of one run. The paper claims about 90 % fewer steps than without its neurons and fine-tuning."
 )
+STEPS_IF = "The same for the best mean that the converted IF network reaches at any of its steps."
 NETWORKS = (
     "\"lambda x 3.75\" is the ladder of the public code, (2, 1, 1/2, 1/4) times lambda; elsewhere all thresholds"
     " together make one lambda, so that a step says at most lambda."
