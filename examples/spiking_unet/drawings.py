@@ -12,8 +12,8 @@ from examples.spiking_unet.results import Result
 from examples.spiking_unet.scores import NAMES
 from examples.spiking_unet.tasks import CAMSEQ, IGNORED, Array, Task
 
-SHOWN = ("if", "mt2", "mt3", "mt4", "mt4-layer", "mt4-ladder", "mt4-tuned", "own", "own-tuned")
-DASHED = ("mt4-layer", "mt4-ladder", "own")
+SHOWN = ("if", "mt2", "mt3", "mt4", "mt4-layer", "mt4-ladder", "mt4-tuned", "own", "own-tuned", "radix", "radix-tuned")
+DASHED = ("mt4-layer", "mt4-ladder", "own", "radix")
 
 
 def over_steps(path: Path, found: dict[Task, dict[str, Result]]) -> None:

@@ -24,7 +24,7 @@ from examples.spiking_unet.variants import model_file, teacher_file
 from snncc.errors import OptionError
 
 NAME = "spiking-unet"
-PAPER, OWN = ("mt4", "mt4-tuned"), ("own", "own-tuned")
+PAPER, SIGNED, OWN = ("mt4", "mt4-tuned"), ("own", "own-tuned"), ("radix", "radix-tuned")
 LAYERS = {"if": "IF, connection-wise", "if-layer": "IF, layer-wise", "mt4": "MT-4, connection-wise",
           "mt4-layer": "MT-4, layer-wise"}  # fmt: skip
 METRICS = ("f1", "iou", "miou", "accuracy", "psnr", "ssim")
@@ -92,15 +92,16 @@ def number(metric: str, value: float) -> str:
 def _verdicts(done: dict[Task, dict[str, Result]]) -> str:
     rows = []
     for task, of in done.items():
-        for found in (headline(task, of, pair) for pair in (PAPER, OWN)):
+        for found in (headline(task, of, pair) for pair in (PAPER, SIGNED, OWN)):
             if found:
                 values = [number(task.metric, found[key]["value"]) for key in ("teacher", "compiled", "fine_tuned")]
                 tuned = found["fine_tuned"]
                 lost = [f"{tuned['lost']:+.4f}", f"{2 * tuned['se']:.4f}", f"{tuned['p_t']:.2g}"]
                 lost += [f"{tuned['p_wilcoxon']:.2g}", f"{tuned['synops_per_mac']:.2f}", verdict(tuned)]
                 kind = tuned["network"].partition(",")[0]
-                rows.append([task.name, NAMES[task.metric], tuned["n"], kind, tuned["steps"], *values, *lost])
-    head = ["task", "metric", "pictures", "neuron", "T", "U-Net", "converted", "fine-tuned", "lost",
+                told = [task.name, NAMES[task.metric], tuned["n"], kind, tuned["steps"], tuned["latency"]]
+                rows.append([*told, *values, *lost])
+    head = ["task", "metric", "pictures", "neuron", "T", "latency", "U-Net", "converted", "fine-tuned", "lost",
             "two standard errors", "p (t)", "p (Wilcoxon)", "SynOps / MAC", ""]  # fmt: skip
     return table(head, rows)
 
@@ -118,7 +119,7 @@ def _sentences(done: dict[Task, dict[str, Result]]) -> str:
              if h and verdict(h["fine_tuned"]) == "worse"]  # fmt: skip
     dear = [f"{t.name} ({h['fine_tuned']['synops_per_mac']:.2f})" for t, h in found.items()
             if h and h["fine_tuned"]["synops_per_mac"] >= 1]  # fmt: skip
-    lines = ["Of the networks with this project's thresholds, fine-tuned:"]
+    lines = ["Of the radix networks, fine-tuned:"]
     lines.append(f"- worse than the U-Net by the paired t-test: {'; '.join(worse) or 'none'};")
     lines.append(f"- as many SynOps as the U-Net has MACs, or more: {', '.join(dear) or 'none'}.")
     return "\n".join(lines)
@@ -131,12 +132,12 @@ def _steps(done: dict[Task, dict[str, Result]], against: str) -> str:
         wanted = of["teacher"].mean(task.metric) - NEAR[task.metric]
         if against != "teacher":
             wanted = float(of[against].scores[task.metric].mean(1).max())
-        firsts = {name: of[name].first(task.metric, wanted) for name in ("if", "mt4", PAPER[1], OWN[1])}
+        firsts = {name: of[name].first(task.metric, wanted) for name in ("if", "mt4", PAPER[1], "own")}
         cells = [str(t) if t else f"not within {of[name].steps[-1]}" for name, t in firsts.items()]
-        saved = [_saved(firsts["if"], of["if"].steps[-1], firsts[name]) for name in ("mt4", PAPER[1], OWN[1])]
+        saved = [_saved(firsts["if"], of["if"].steps[-1], firsts[name]) for name in ("mt4", PAPER[1], "own")]
         rows.append([task.name, number(task.metric, wanted), *cells, *saved])
-    head = ["task", "at least", "IF", "MT-4", "MT-4, fine-tuned", "own, fine-tuned", "MT-4 saves",
-            "MT-4, fine-tuned saves", "own, fine-tuned saves"]  # fmt: skip
+    head = ["task", "at least", "IF", "MT-4", "MT-4, fine-tuned", "MT signed", "MT-4 saves", "MT-4, fine-tuned saves",
+            "MT signed saves"]  # fmt: skip
     return table(head, rows)
 
 
@@ -188,7 +189,7 @@ def _correlations(looked_at: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 def _energy(done: dict[Task, dict[str, Result]]) -> str:
     rows = []
     for task, of in done.items():
-        for r in (of[name] for name in ("if", *PAPER, *OWN) if name in of):
+        for r in (of[name] for name in ("if", *PAPER, *SIGNED, *OWN) if name in of):
             assert r.variant is not None
             t = r.variant.tuned_at or r.steps[-1]
             paper, exact = r.paper_energy(t), r.energy(t)
@@ -224,7 +225,7 @@ def _shown(context: Context[Settings], task: Task) -> dict[str, Array]:
     found = {"input": picture.image, "wanted": picture.target}
     exact = Exact(teacher_file(context.work, task.name))
     found["U-Net"] = whole(picture, task, lambda x: exact(x)[0])
-    steps = dict.fromkeys(("if", *PAPER), settings.tuned_steps) | {OWN[1]: settings.own[task.denoises][1]}
+    steps = dict.fromkeys(("if", *PAPER), settings.tuned_steps) | {OWN[1]: settings.digits[task.denoises]}
     for name, t in steps.items():
         model = snncc.load(model_file(context.work, task.name, name))
         found[f"{name}, T = {t}"] = whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023

@@ -18,11 +18,11 @@ class Settings:
         epochs, epoch_megapixels, batch_megapixels, rate: training of a teacher; pixels of an epoch and of a batch.
         calibration: patches.
         if_steps, steps: longest run of the paper's IF and multi-threshold networks. tuned_steps: T at which the latter
-            are fine-tuned (IF: twice as many). own: neuron and T of the network with
-            this project's thresholds, for segmentation and for denoising.
+            are fine-tuned (IF: twice as many). own: neuron and T of a multi-threshold
+            network with this project's thresholds, for segmentation and for denoising; digits: of its radix networks.
         tune_epochs, tune_megapixels, tune_batch, tune_rate: fine-tuning. tune_val_megapixels: to choose its epoch.
-        budget: SynOps per teacher MAC that fine-tuning of the own network for segmentation keeps to.
-        if_tuned: tasks with a fine-tuned IF network, too.
+        budget: SynOps per teacher MAC that fine-tuning for segmentation keeps to, but for the paper's networks.
+        more_tuned: tasks whose IF network and own network are fine-tuned, too.
     """
 
     seed: int
@@ -39,10 +39,11 @@ class Settings:
     steps: int
     tuned_steps: int
     own: tuple[tuple[str, int], tuple[str, int]]
+    digits: tuple[int, int]
     tune_epochs: int
     tune_megapixels: float
     tune_batch: float
     tune_rate: float
     tune_val_megapixels: float
     budget: float
-    if_tuned: tuple[str, ...]
+    more_tuned: tuple[str, ...]

@@ -1,4 +1,5 @@
-"""The stage `finetune`: weights and biases, with gradients of accumulated flow (Wu et al., 2021)."""
+"""The stage `finetune`: weights and biases, with gradients of accumulated flow (Wu et al., 2021); for
+radix neurons with those of their numbers."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from examples.spiking_unet.tasks import Task, task_of
 from examples.spiking_unet.teacher import chosen
 from examples.spiking_unet.variants import Variant, model_file, variants
 from snncc.errors import OptionError
+from snncc.onnx_file import read
 from snncc.trainer import SpikingModule
 from snncc.trainer.fit import Epoch, fit
 from snncc.trainer.fit import Settings as Training
@@ -77,7 +79,8 @@ def tuned(
         history: rows of epochs, 0 being the start; best: the number of the one that is written; seconds.
     """
     clock, area = perf_counter(), task.patch[0] * task.patch[1]
-    module = SpikingModule.from_file(start, flow=True)
+    network = read(start)
+    module = SpikingModule(network, flow=not any(p.waits for p in network.populations))
     validation = [
         ({"image": torch.as_tensor(image)}, torch.as_tensor(target))
         for image, target in chosen(task, "val", settings, settings.tune_val_megapixels)
