@@ -45,8 +45,8 @@ RULES = (
     " one whose levels fit best (this project's). radix:K: the compiler's default code; T is its K digits, but its"
     " neurons wait for each other: latency is what passes from the first input to the last output. Lost: paired by test"
     f" picture, U-Net minus spiking, of the metric that is named; p: two-sided. \"worse\" where something is lost and p"
-    f" (t) < {LIKELY:g}: with few pictures (EM: five) such a test shows large differences only. SynOps: exact, all spikes"
-    " times the synapses they meet."
+    f" (t) < {LIKELY:g}: with few pictures (EM: five) such a test shows large differences only. SynOps: exact, all"
+    " spikes times the synapses they meet."
 )
 STEPS = (
     f"The first T from which on the mean is at most {NEAR['f1']:g} (F1, mIoU) or {NEAR['psnr']:g} dB below the U-Net's;"
