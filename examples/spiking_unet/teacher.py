@@ -61,7 +61,8 @@ def trained(task: Task, settings: Settings, folder: Path, file: Path | None = No
     if goes_on:
         state = torch.load(before, map_location="cpu", weights_only=False)["state_dict"]
         model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})
-    epochs = -(-settings.epochs // 2) if goes_on else settings.epochs
+    epochs = settings.denoising_epochs if task.denoises else settings.epochs
+    epochs = -(-epochs // 2) if goes_on else epochs
     area = task.crop[0] * task.crop[1]
     count = max(1, round(settings.batch_megapixels * 1e6 / area))
     steps = max(1, round(settings.epoch_megapixels * 1e6 / (count * area)))
