@@ -15,7 +15,8 @@ class Settings:
         seed: of everything that is drawn. tasks: in the order of work, see tasks.py.
         channels: of the first level of the U-Net. shrink: of CamSeq01's frames, in both directions.
         parts: patches of a test image in denoising, of six.
-        epochs, denoising_epochs, epoch_megapixels, batch_megapixels, rate: training of a teacher; pixels of an epoch and of a batch.
+        epochs, denoising_epochs, epoch_megapixels, batch_megapixels, rate: training of a teacher; pixels of an epoch
+            and of a batch.
         calibration: patches.
         if_steps, steps: longest run of the paper's IF and multi-threshold networks. tuned_steps: T at which the latter
             are fine-tuned (IF: twice as many). own: neuron and T of a multi-threshold
