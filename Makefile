@@ -7,7 +7,8 @@ INSTALL := -m pip install -q -c constraints.txt
 
 PEERS := spikingjelly sinabs snntorch norse
 
-.PHONY: demo test lint bench conversion finetune reproduce-spiking-unet peers train-env torch
+.PHONY: demo test lint bench conversion finetune peers train-env torch
+.PHONY: reproduce-hippocampus reproduce-registration reproduce-spiking-unet
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.core  # compile and run the built-in example; needs no torch
@@ -30,6 +31,12 @@ conversion: $(BIN)/.report  # an hour: what conversion loses on trained teachers
 
 finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted
 	$(BIN)/python -m benchmarks.finetune
+
+reproduce-hippocampus: $(BIN)/.train  # an hour: hybrid segmentation (Yue et al., 2023). Goes on where it was interrupted
+	$(BIN)/python -m examples.hippocampus_hybrid reproduce
+
+reproduce-registration: $(BIN)/.train  # two hours: SpikeReg. Goes on where it was interrupted
+	$(BIN)/python -m examples.registration reproduce
 
 reproduce-spiking-unet: $(BIN)/.train  # about 100 minutes of one core. Goes on where it was interrupted
 	$(BIN)/python -m examples.spiking_unet reproduce
@@ -63,4 +70,4 @@ $(BIN)/.train: $(BIN)/.dev
 	touch $@
 
 torch: $(BIN)/.dev  # may fail: without torch the tests still pass
-	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) onnxscript lightning monai scipy && touch $(BIN)/.torch; }
+	-@test $(BIN)/.torch -nt constraints.txt || { $(BIN)/python $(INSTALL) $(TORCH) onnxscript lightning monai scipy matplotlib && touch $(BIN)/.torch; }

@@ -20,6 +20,7 @@ from snncc.passes.network.calibrate import Calibrate
 from snncc.passes.network.calibrate_weights import CalibrateWeights
 from snncc.passes.network.neurons import Neurons
 from snncc.passes.network.quantize import Quantize
+from snncc.passes.network.rate_barriers import RateBarriers
 from snncc.passes.network.threshold_scale import ThresholdScale
 from snncc.passes.network.v_init import VInit
 from snncc.pipeline import Pass
@@ -45,6 +46,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     Neurons,
     VInit,
     BiasCorrection,
+    RateBarriers,
     Quantize,
     CalibrateWeights,
 )

@@ -60,6 +60,11 @@ def _mean(x: Inputs, a: Mapping[str, Any]) -> Tensor:
     return value.mean(axes, keepdim=bool(a.get("keepdims", 1)))
 
 
+def _grid_sample(x: Inputs, a: Mapping[str, Any]) -> Tensor:
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(a.get("mode", "linear"), "nearest")
+    return F.grid_sample(x[0], x[1], mode, a.get("padding_mode", "zeros"), align_corners=bool(a.get("align_corners")))
+
+
 OPERATORS: dict[str, Callable[[Any, Mapping[str, Any]], Tensor]] = {
     "Abs": lambda x, a: x[0].abs(),
     "Add": lambda x, a: x[0] + x[1],
@@ -74,6 +79,7 @@ OPERATORS: dict[str, Callable[[Any, Mapping[str, Any]], Tensor]] = {
     "Gelu": lambda x, a: F.gelu(x[0], approximate=a.get("approximate", "none")),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda x, a: x[0].mean(list(range(2, x[0].ndim)), keepdim=True),
+    "GridSample": _grid_sample,
     "HardSigmoid": lambda x, a: (a.get("alpha", 0.2) * x[0] + a.get("beta", 0.5)).clamp(0, 1),
     "Identity": lambda x, a: x[0],
     "LeakyRelu": lambda x, a: F.leaky_relu(x[0], a.get("alpha", 0.01)),

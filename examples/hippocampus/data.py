@@ -7,6 +7,7 @@ prepared identically for training, evaluation and the compiled network.
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -33,7 +34,8 @@ def split_names(split: str, root: Path | None = None) -> list[str]:
 
 def read_ras(path: Path) -> NDArray[np.float64]:
     """Voxels of a NIfTI file with the axes turned to RAS."""
-    return nib.as_closest_canonical(nib.load(path)).get_fdata(dtype=np.float64)
+    image: Any = nib
+    return image.as_closest_canonical(image.load(path)).get_fdata(dtype=np.float64)
 
 
 def normalise(volume: NDArray[np.float64]) -> Array:

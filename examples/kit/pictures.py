@@ -16,7 +16,7 @@ def figure(path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    style = {"svg.hashsalt": path.stem, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
+    style: Any = {"svg.hashsalt": path.stem, "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
              "axes.grid": True, "grid.alpha": 0.3}  # fmt: skip
     with mpl.rc_context(style):
         drawn, axes = plt.subplots(rows, columns, squeeze=False, figsize=(size[0] * columns, size[1] * rows),

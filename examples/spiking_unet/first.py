@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -40,7 +41,8 @@ def picture(out: Path) -> None:
     try:
         settings, task = tiny()
         shown = pictures(task, "val", settings)[0]
-        found, rows = {"input": shown.image, "wanted": shown.target}, []
+        found = {"input": shown.image, "wanted": shown.target}
+        rows: list[list[Any]] = []
         exact = Exact(TEACHER)
         found["U-Net"] = whole(shown, task, lambda x: exact(x)[0])
         rows.append(["U-Net", None, f"{f1(task, shown, found['U-Net']):.4f}", None])

@@ -75,4 +75,4 @@ def _start(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         reads = module.in_channels * module.weight[0, 0].numel() / module.stride[0] ** (2 * module.transposed)
         nn.init.normal_(module.weight, std=(2 / reads) ** 0.5)
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(module.bias)

@@ -151,11 +151,12 @@ def _saved(plain: int | None, longest: int, t: int | None) -> str:
 def _networks(done: dict[Task, dict[str, Result]]) -> Iterable[str]:
     for task, of in done.items():
         metrics = [m for m in METRICS if m in of["teacher"].scores]
-        rows = [["U-Net", None, *(number(m, of["teacher"].mean(m)) for m in metrics), None, None, None]]
-        for r in (r for r in of.values() if r.variant is not None):
-            for t in _rows_of(r):
-                lost = r.lost(of["teacher"], task.metric, t)
-                rows.append([r.variant.says, t, *(number(m, r.mean(m, t)) for m in metrics),  # type: ignore[union-attr]
+        rows: list[list[Any]] = []
+        rows.append(["U-Net", None, *(number(m, of["teacher"].mean(m)) for m in metrics), None, None, None])
+        for r in of.values():
+            for t in _rows_of(r) if r.variant is not None else ():
+                lost, says = r.lost(of["teacher"], task.metric, t), "" if r.variant is None else r.variant.says
+                rows.append([says, t, *(number(m, r.mean(m, t)) for m in metrics),
                              f"{lost['mean']:+.4f}", f"{lost['p_t']:.2g}", f"{r.synops[r.at(t)]:.2f}"])  # fmt: skip
         yield f"### {task.name}\n"
         yield table(["network", "T", *(NAMES[m] for m in metrics), "lost", "p", "SynOps / MAC"], rows)

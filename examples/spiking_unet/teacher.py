@@ -101,8 +101,8 @@ def scored(network: nn.Module, task: Task, validation: list[tuple[Any, Any]]) ->
     """The metric over all patches together."""
     score = Score(task)
     device = next(network.parameters()).device
-    total = 0.0
+    total: Any = 0.0
     for image, target in validation:
         output = network(torch.as_tensor(image)[None].to(device)).float().cpu().numpy()
         total = total + score.counts(output, target)
-    return score.value(total)  # type: ignore[arg-type]
+    return score.value(total)

@@ -15,6 +15,8 @@ from snncc.network import Network, Population
 from snncc.pipeline import Context, Level
 from snncc.rows import Rows
 
+GRID = 255  # steps of the grid of what is in the middle of a network analog
+
 
 def has_neurons(network: Network) -> None:
     """Raises PassError unless the pass `neurons` ran."""
@@ -73,11 +75,12 @@ def _on_grid(population: Population, network: Network) -> Population:
     low, high = network.meta["calibration"]["ranges"][population.name]
     if network.is_midway(population):
         low, high = min(low, 0.0), max(high, 0.0)
-        levels = 255.0 / (high - low) if high > low else 1.0
+        levels = GRID / (high - low) if high > low else 1.0
         least, most = round(low * levels), round(high * levels)
     elif low >= 0:
         levels, least, most = 255.0 / (high if high > 1 else 1.0), 0, 255
     else:
         levels, least, most = 127.0 / max(-low, high), -127, 127
     levels = float(np.float32(min(levels, 2.0**126)))  # values that are no normal float32 are too small to tell
-    return replace(population, kind=Constant(levels, least, most), unit=np.full(population.channels, 1 / levels))
+    assert population.unit is not None
+    return replace(population, kind=Constant(levels, least, most), unit=population.unit / levels)

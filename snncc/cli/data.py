@@ -130,15 +130,20 @@ def expand(path: Path, depth: int = 0) -> list[Path]:
 
 
 def open_case(files: Mapping[str, Path], shapes: Shapes, preprocess: Preprocess) -> Case:
-    """Open the files of one case; volumes are read, arrays are not. Raises DataError if they do not go together."""
+    """Open the files of one case; volumes are read, arrays are not. Raises DataError if they do not go together.
+
+    Volumes of a registration may differ in size if each fits into the network's input.
+    """
     parts: dict[str, ArrayFile | Volume] = {}
-    for name, path in files.items():
+    moving = preprocess.displacement[1] if preprocess.displacement else ""
+    for name, path in sorted(files.items(), key=lambda item: item[0] == moving):  # outputs lie in the first one's space
         arrays = suffix_of(path) in ARRAYS
         parts[name] = open_array(path, name, shapes[name]) if arrays else read_volume(path, shapes[name], preprocess)
     first, *others = parts.values()
     for other in others:
         grids = [part.grid if isinstance(part, Volume) else part.count for part in (first, other)]
-        if grids[0] != grids[1] and not (isinstance(first, Volume) and grids[1] == first.count):
+        apart = moving and all(isinstance(part, Volume) and part.count == 1 for part in (first, other))
+        if grids[0] != grids[1] and not apart and not (isinstance(first, Volume) and grids[1] == first.count):
             raise DataError(
                 f"{first.path.name} and {other.path.name} differ in size: {grids[0]} and {grids[1]}",
                 file=str(other.path), remedy="give inputs on one grid",

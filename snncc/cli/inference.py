@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from snncc.cli import displacement
 from snncc.cli.data import Case
 from snncc.cli.files import SpikeWriter, write_arrays
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import writable
 from snncc.cli.tables import Bars
-from snncc.cli.volumes import Assembler, labels_of, suffix_of
+from snncc.cli.volumes import NIFTI, Assembler, Volume, labels_of, named, suffix_of
 from snncc.errors import DataError, OptionError
 from snncc.graph import Array
 from snncc.model import Model
@@ -42,8 +43,11 @@ class Collector:
         parts = self.arrays[name]
         return np.concatenate(parts) if parts[0].ndim and parts[0].shape[0] == 1 else np.stack(parts)
 
-    def save(self, path: Path, preprocess: Preprocess, probabilities: bool) -> list[str]:
-        """Write every output; several get their name into the file name. Gives remarks for the user."""
+    def save(self, path: Path, preprocess: Preprocess, probabilities: bool, labels: Path | None = None) -> list[str]:
+        """Write every output; several get their name into the file name. Gives remarks for the user.
+
+        labels: of the moving input of a registration.
+        """
         remarks = [f"{self.case.name}: {self.clipped:,} input values clipped"] if self.clipped else []
         several = len(self.images) + len(self.arrays) > 1
         if self.case.volume is None and path.suffix == ".npz":
@@ -52,22 +56,37 @@ class Collector:
             return [*remarks, f"wrote {path}"]
         for name, image in self.images.items():
             values = image.result()
+            target = named(path, name) if several else path
+            flow, moves = preprocess.displacement or ("", "")
+            if name == flow and suffix_of(target) in NIFTI:
+                fixed, moving = self._pair(moves)
+                done = displacement.write(target, values[0], fixed, moving, labels, preprocess.orientation)
+                self.written += done
+                remarks += [f"wrote {file}" for file in done]
+                continue
             wanted = preprocess.labels and not probabilities
-            labels = labels_of(values, preprocess.threshold) if wanted else None
-            if labels is None and wanted:
+            classes = labels_of(values, preprocess.threshold) if wanted else None
+            if classes is None and wanted:
                 remarks.append(f"{self.case.name}: no label threshold is known, so {name} holds the network's values")
             assert self.case.volume is not None
-            target = _named(path, name) if several else path
-            self.case.volume.write(target, values if labels is None else labels, labels is not None)
+            self.case.volume.write(target, values if classes is None else classes, classes is not None)
             self.written.append(target)
             remarks.append(f"wrote {target}")
         for name in self.arrays:
-            target = _with_suffix(_named(path, name) if several else path, ".npy")
+            target = _with_suffix(named(path, name) if several else path, ".npy")
             check_output(self.case, target)
             write_arrays(target, {"": self.stacked(name)})
             self.written.append(target)
             remarks.append(f"wrote {target}: {name} of {self.case.count} samples")
         return remarks
+
+    def _pair(self, moving: str) -> tuple[Volume, Volume]:
+        """The volumes of the input that stays, and of the one that is moved."""
+        (stays,) = (part for name, part in self.case.parts.items() if name != moving)
+        moves = self.case.parts[moving]
+        if not isinstance(stays, Volume) or not isinstance(moves, Volume):
+            raise DataError("a displacement between an image and an array", remedy="give two NIfTI files")
+        return stays, moves
 
 
 def run_case(
@@ -119,11 +138,3 @@ def check_output(case: Case, target: Path) -> None:
 
 def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_name(path.name[: len(path.name) - len(suffix_of(path))] + suffix)
-
-
-def _named(path: Path, name: str) -> Path:
-    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-    suffix = suffix_of(path)
-    return path.with_name(f"{path.name[: len(path.name) - len(suffix)]}_{safe}{suffix}")
-
-

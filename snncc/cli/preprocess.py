@@ -11,10 +11,11 @@ import numpy as np
 from snncc.errors import OptionError
 from snncc.graph import Array
 
-KEYS = {"version", "orientation", "intensity", "slice_axis", "labels"}
+KEYS = {"version", "orientation", "intensity", "slice_axis", "labels", "displacement"}
 FORM = (
     '{"version": 1, "orientation": "RAS" | null, "intensity": {"percentiles": [0.5, 99.5]} | null, '
-    '"slice_axis": 0 | 1 | 2 | null, "labels": {"threshold": 0.5} | null}'
+    '"slice_axis": 0 | 1 | 2 | null, "labels": {"threshold": 0.5} | null, '
+    '"displacement": {"output": NAME, "moving": NAME} | null}'
 )
 
 
@@ -22,7 +23,9 @@ FORM = (
 class Preprocess:
     """orientation: axis codes a volume is turned to (None: left as stored); percentiles: those mapped to 0 and 1, per
     channel (None: values as they are); slice_axis: of 2D networks; threshold: of one-channel labels (None: no labels);
-    labels: False where "labels" is given as null: the outputs are values (a flow, a denoised image), not classes.
+    labels: False where "labels" is given as null: the outputs are values (a flow, a denoised image), not classes;
+    displacement: (output, input): the output is a displacement, in voxels by array axis, that warps this input onto
+    the other one (None: there is none).
     """
 
     orientation: str | None = None
@@ -30,6 +33,7 @@ class Preprocess:
     slice_axis: int | None = None
     threshold: float | None = None
     labels: bool = True
+    displacement: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, entries: Mapping[str, Any]) -> Self:
@@ -56,7 +60,9 @@ class Preprocess:
             threshold = labels.get("threshold")
             threshold = None if threshold is None else float(threshold)
             classes = "labels" not in entries or entries["labels"] is not None
-            return cls(orientation and orientation.upper(), limits, axis, threshold, classes)
+            moves = entries.get("displacement")
+            moves = None if moves is None else (str(moves["output"]), str(moves["moving"]))
+            return cls(orientation and orientation.upper(), limits, axis, threshold, classes, moves)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise OptionError(f"preprocessing cannot be {dict(entries)}", remedy=f"form: {FORM}") from None
 

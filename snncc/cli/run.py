@@ -14,7 +14,7 @@ import click
 
 import snncc
 from snncc.bounds import check_steps
-from snncc.cli.data import bind, open_case
+from snncc.cli.data import bind, expand, open_case
 from snncc.cli.files import SpikeWriter
 from snncc.cli.inference import output_path, run_case
 from snncc.cli.journal import Done, Journal
@@ -27,6 +27,7 @@ from snncc.model import ENGINES, Model, load
 from snncc.run_counts import RunCounts
 
 Paths = Mapping[str, Path]
+LABELS = "labels of the moving image"
 
 
 def usable_cores() -> int:
@@ -44,6 +45,8 @@ def usable_cores() -> int:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of Poisson encoders.")
 @click.option("--spikes", metavar="FILE.npz", type=click.Path(path_type=Path), help="int8 [samples, T, ...] each.")
 @click.option("--probabilities", is_flag=True, help="The network's values, not labels.")
+@click.option("--moving-labels", metavar="PATH", type=click.Path(path_type=Path),
+              help="Of a registration: labels to be moved, too; a file, folder or list as for an INPUT.")
 @click.option("--preprocess", metavar="JSON|FILE", help="Override keys of the recorded preprocessing.")
 def command(
     emit: Emit,
@@ -56,12 +59,15 @@ def command(
     seed: int,
     spikes: Path | None,
     probabilities: bool,
+    moving_labels: Path | None,
     preprocess: str | None,
 ) -> None:
     """Run the compiled MODEL on each INPUT and count what it executes.
 
     INPUT: .npy or .npz (preprocessed; raw outputs), .nii, .nii.gz or .png (labels or --probabilities in the input's
-    own space), a folder, or a .txt list. NAME=PATH binds the inputs of a network that has several. With several
+    own space), a folder, or a .txt list. NAME=PATH binds the inputs of a network that has several. A network for
+    registration (its preprocessing names a displacement) writes the field in mm (LPS) to OUT, and beside it the image
+    it moved and with --moving-labels its labels. With several
     inputs OUT is a folder; one that cannot be read or run is reported, the others still run, and the exit status is
     2. After that, or after an interruption, the same command goes on with what is not done (not with --spikes).
     """
@@ -71,7 +77,7 @@ def command(
     network = load(model, engine, threads)
     check_steps(timesteps, network.network)
     prepare = Preprocess.of({**network.network.meta.get("preprocess", {}), **preprocess_of(preprocess)})
-    files = bind(inputs, network.input_shapes)
+    files = _with_labels(bind(inputs, network.input_shapes), moving_labels, prepare, network)
     several = len(files) > 1
     if several:
         _folder(output, [next(iter(case.values())) for case in files])
@@ -80,13 +86,13 @@ def command(
     journal = Journal(output if several and spikes is None else None, facts)
 
     def one(paths: Paths, key: str) -> Done:
-        case = open_case(paths, network.input_shapes, prepare)
+        case = open_case({name: paths[name] for name in network.input_shapes}, network.input_shapes, prepare)
         target = output_path(case, output, several)
         for draft in target.parent.glob(f".snncc-????????-{escape(target.name)}"):  # of a run that was killed
             draft.unlink(missing_ok=True)
         found, counts = run_case(network, case, timesteps=timesteps, seed=seed, spikes=writer, progress=progress)
         assert counts.counts is not None
-        done = Done(counts.samples, counts.counts, found.save(target, prepare, probabilities))
+        done = Done(counts.samples, counts.counts, found.save(target, prepare, probabilities, paths.get(LABELS)))
         journal.add(key, done, found.written)
         return done
 
@@ -136,6 +142,23 @@ class _Total:
                     raise
                 click.echo(f"error: {error}", err=True)
                 self.failed.append({"file": error.file, "error": error.message, "remedy": error.remedy})
+
+
+def _with_labels(files: list[dict[str, Path]], labels: Path | None, prepare: Preprocess, model: Model) -> list[Paths]:
+    """The files of each case, with its labels if there are some. Raises OptionError where these mean nothing."""
+    shapes, (flow, moving) = model.input_shapes, prepare.displacement or ("", "")
+    if flow and (flow not in model.network.outputs or moving not in shapes or len(shapes) != 2):
+        raise OptionError(
+            f"the displacement {flow!r} of {moving!r}",
+            remedy=f"outputs are {', '.join(model.network.outputs)}, and of two inputs one moves: {', '.join(shapes)}",
+        )
+    if labels is None:
+        return list(files)
+    found = expand(labels)
+    if not flow or len(found) != len(files):
+        what = f"{len(found)} files for {len(files)} moving images" if flow else "this network moves no image"
+        raise OptionError(f"--moving-labels: {what}", remedy="give one file for each, to a network for registration")
+    return [{**paths, LABELS: label} for paths, label in zip(files, found, strict=True)]
 
 
 def _folder(output: Path, files: list[Path]) -> None:

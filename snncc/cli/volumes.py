@@ -28,6 +28,13 @@ def suffix_of(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
+def named(path: Path, name: str) -> Path:
+    """`path` with _NAME in front of its suffix."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+    suffix = suffix_of(path)
+    return path.with_name(f"{path.name[: len(path.name) - len(suffix)]}_{safe}{suffix}")
+
+
 def tile_starts(size: int, target: int) -> tuple[int, ...]:
     """Where tiles of length `target` start on an axis of `size`: one, centred, if it fits (then the start is
     -((target - size) // 2)); otherwise evenly spread, overlapping by a quarter of a tile or more."""
@@ -110,11 +117,7 @@ class Volume:
         if suffix == ".npy":
             write_arrays(path, {"": array})
         elif suffix in NIFTI:
-            header = self.image.header.copy()
-            header.set_data_dtype(array.dtype)
-            header["cal_min"] = header["cal_max"] = 0
-            with replacing(path) as temporary:
-                nib.save(type(self.image)(array, self.image.affine, header), temporary)
+            save_nifti(path, array, self.image)
         else:
             from PIL import Image  # as below: few runs need it
 
@@ -184,6 +187,35 @@ def labels_of(values: Array, threshold: float | None) -> Array | None:
     return found.astype(np.uint8 if found.max(initial=0) < 256 and found.min(initial=0) >= 0 else np.int16)
 
 
+def turns(image: Any, orientation: str) -> tuple[Any, Any]:
+    """Orientation transforms from the image's own axes to these, and back."""
+    own = nib.io_orientation(image.affine)
+    if np.isnan(own).any():
+        raise DataError("its affine names no direction for an axis", remedy="set orientation to null")
+    wanted = nib.orientations.axcodes2ornt(tuple(orientation))
+    return nib.orientations.ornt_transform(own, wanted), nib.orientations.ornt_transform(wanted, own)
+
+
+def load_nifti(path: Path) -> Any:
+    """Raises FormatError or DataError where it cannot be data of a network."""
+    if path.stat().st_size == 0:
+        raise FormatError("the file is empty", remedy="copy it again")
+    image = nib.load(path)
+    if image.get_data_dtype().kind not in "iuf":
+        raise DataError(f"voxels of dtype {image.get_data_dtype()}", remedy="convert them to one number each")
+    return image
+
+
+def save_nifti(path: Path, array: Array, like: Any, intent: str = "none") -> None:
+    """Voxels on the grid of the image `like`, with its affine; intent: what they are (of NIfTI)."""
+    header = like.header.copy()
+    header.set_data_dtype(array.dtype)
+    header["cal_min"] = header["cal_max"] = 0
+    header.set_intent(intent)
+    with replacing(path) as temporary:
+        nib.save(type(like)(array, like.affine, header), temporary)
+
+
 def read_volume(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> Volume:
     """Read and preprocess for a network input of `shape` (1, C, *spatial).
 
@@ -203,11 +235,7 @@ def read_volume(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> V
 
 
 def _read_nifti(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> Volume:
-    if path.stat().st_size == 0:
-        raise FormatError("the file is empty", remedy="copy it again")
-    image = nib.load(path)
-    if image.get_data_dtype().kind not in "iuf":
-        raise DataError(f"voxels of dtype {image.get_data_dtype()}", remedy="convert them to one number each")
+    image = load_nifti(path)
     data = np.asarray(image.get_fdata(dtype=np.float64))
     _check_finite(data)
     if data.ndim == 2:
@@ -217,12 +245,8 @@ def _read_nifti(path: Path, shape: tuple[int, ...], preprocess: Preprocess) -> V
     data = data if data.ndim == 4 else data[..., None]
     back = None
     if preprocess.orientation is not None:
-        own = nib.io_orientation(image.affine)
-        if np.isnan(own).any():
-            raise DataError("its affine names no direction for an axis", remedy="set orientation to null")
-        wanted = nib.orientations.axcodes2ornt(tuple(preprocess.orientation))
-        data = nib.orientations.apply_orientation(data, nib.orientations.ornt_transform(own, wanted))
-        back = nib.orientations.ornt_transform(wanted, own)
+        there, back = turns(image, preprocess.orientation)
+        data = nib.orientations.apply_orientation(data, there)
     channels = np.moveaxis(data, -1, 0)
     _check_channels(len(channels), shape)
     prepared = preprocess.scaled(channels)

@@ -1,0 +1,51 @@
+"""What config.toml holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """brain: the set of the main result. Of both sets, [hippocampus, brain]: channels: of the four encoder blocks;
+    epochs, pairs_an_epoch: of a teacher; smoothness: weight of the diffusion loss; tune_epochs, tune_pairs: of
+    fine-tuning.
+
+    rate, floor, tune_rate, clip: learning rates (cosine from rate to floor), largest norm of a gradient; window: of
+    NCC; calibration: pairs a network is calibrated on; test_pairs: at most so many (0: all).
+    codes, steps: of the default networks; percentiles, paper_steps: of SpikeReg's; tuned_codes, signed_steps: of
+    what is fine-tuned; rate_weight, target_weight, target: of the costs of rates; distill: of the teacher's
+    displacement.
+    """
+
+    seed: int
+    brain: str
+    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    epochs: tuple[int, int]
+    pairs_an_epoch: tuple[int, int]
+    smoothness: tuple[float, float]
+    rate: float
+    floor: float
+    clip: float
+    window: int
+    calibration: int
+    test_pairs: int
+    codes: tuple[str, ...]
+    steps: tuple[int, ...]
+    percentiles: tuple[float, ...]
+    paper_steps: int
+    tuned_codes: tuple[str, ...]
+    signed_steps: int
+    tune_epochs: tuple[int, int]
+    tune_pairs: tuple[int, int]
+    tune_rate: float
+    rate_weight: float
+    target_weight: float
+    target: float
+    distill: float
+
+    def of(self, data: str, name: str) -> Any:
+        """A setting that differs between the two sets."""
+        both = getattr(self, name)
+        return both[0 if data == "hippocampus" else 1]
