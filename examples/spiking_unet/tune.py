@@ -97,9 +97,9 @@ def trainings(context: Context[Settings]) -> Iterator[tuple[Task, Variant, Path]
 def record(context: Context[Settings], task: Task, variant: Variant, start: Path) -> Path:
     """Where what `tuned` says is kept; another one where the start or a setting of the training is another."""
     of, distilled = context.settings, distils(task, variant)
-    what = (of.tune_epochs, of.tune_megapixels, of.tune_batch, rate(variant, of), of.tune_val_megapixels, of.seed)
-    what += (of.parts, "distilled") if distilled else (of.parts,)
-    name = f"{variant.name}-{digest(start, task, variant, what)}.json"
+    what = [of.tune_epochs, of.tune_megapixels, of.tune_batch, rate(variant, of), of.tune_val_megapixels, of.seed]
+    how = (*what, of.parts, "distilled") if distilled else (*what, of.parts)
+    name = f"{variant.name}-{digest(start, task, variant, how)}.json"
     return context.work / "networks" / task.name / name
 
 
