@@ -82,8 +82,8 @@ def distils(task: Task, variant: Variant) -> bool:
     return variant.neuron == "radix" and not task.denoises
 
 
-def rate(variant: Variant, settings: Settings) -> float:
-    return settings.radix_rate if variant.neuron == "radix" else settings.tune_rate
+def rate(task: Task, variant: Variant, settings: Settings) -> float:
+    return settings.radix_rate[task.denoises] if variant.neuron == "radix" else settings.tune_rate
 
 
 def trainings(context: Context[Settings]) -> Iterator[tuple[Task, Variant, Path]]:
@@ -97,7 +97,7 @@ def trainings(context: Context[Settings]) -> Iterator[tuple[Task, Variant, Path]
 def record(context: Context[Settings], task: Task, variant: Variant, start: Path) -> Path:
     """Where what `tuned` says is kept; another one where the start or a setting of the training is another."""
     of, distilled = context.settings, distils(task, variant)
-    what = [of.tune_epochs, of.tune_megapixels, of.tune_batch, rate(variant, of), of.tune_val_megapixels, of.seed]
+    what = [of.tune_epochs, of.tune_megapixels, of.tune_batch, rate(task, variant, of), of.tune_val_megapixels, of.seed]
     how = (*what, of.parts, "distilled") if distilled else (*what, of.parts)
     name = f"{variant.name}-{digest(start, task, variant, how)}.json"
     return context.work / "networks" / task.name / name
@@ -122,7 +122,7 @@ def tuned(
         for image, target in chosen(task, "val", settings, settings.tune_val_megapixels)
     ]
     train = Drawn(Crops(task, task.patch, settings), round(settings.tune_megapixels * 1e6 / area), teacher)
-    batch, rates = max(1, round(settings.tune_batch * 1e6 / area)), dict.fromkeys(GROUPS, rate(variant, settings))
+    batch, rates = max(1, round(settings.tune_batch * 1e6 / area)), dict.fromkeys(GROUPS, rate(task, variant, settings))
     how = Training(settings.tune_epochs, batch, rates, budget=variant.budget, seed=settings.seed)
     show = Console()
     show.print(f"{task.name}: {variant.says}", highlight=False)
