@@ -113,15 +113,15 @@ def verdict(tuned: dict[str, Any]) -> str:
 
 
 def _sentences(done: dict[Task, dict[str, Result]]) -> str:
-    """What the table says of the own networks, in words."""
-    found = {task: headline(task, of, OWN) for task, of in done.items()}
-    worse = [f"{t.name} by {number(t.metric, h['fine_tuned']['lost'])}" for t, h in found.items()
-             if h and verdict(h["fine_tuned"]) == "worse"]  # fmt: skip
-    dear = [f"{t.name} ({h['fine_tuned']['synops_per_mac']:.2f})" for t, h in found.items()
-            if h and h["fine_tuned"]["synops_per_mac"] >= 1]  # fmt: skip
-    lines = ["Of the radix networks, fine-tuned:"]
-    lines.append(f"- worse than the U-Net by the paired t-test: {'; '.join(worse) or 'none'};")
-    lines.append(f"- as many SynOps as the U-Net has MACs, or more: {', '.join(dear) or 'none'}.")
+    """What is worse than the teacher, by how much, and what costs more, in words."""
+    lines = []
+    for pair, name in ((PAPER, "the paper's MT-4"), (OWN, "radix networks")):
+        for key, how in (("compiled", "converted"), ("fine_tuned", "fine-tuned")):
+            found = {task: h[key] for task, of in done.items() if (h := headline(task, of, pair))}
+            worse = [f"{t.name} by {number(t.metric, h['lost'])}" for t, h in found.items() if verdict(h) == "worse"]
+            dear = [f"{t.name} ({h['synops_per_mac']:.2f})" for t, h in found.items() if h["synops_per_mac"] >= 1]
+            lines.append(f"- {name}, {how}: worse than the U-Net by the paired t-test: {'; '.join(worse) or 'none'}. As"
+                         f" many SynOps as the U-Net has MACs, or more: {', '.join(dear) or 'none'}.")  # fmt: skip
     return "\n".join(lines)
 
 

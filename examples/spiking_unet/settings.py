@@ -21,8 +21,8 @@ class Settings:
         if_steps, steps: longest run of the paper's IF and multi-threshold networks. tuned_steps: T at which the latter
             are fine-tuned (IF: twice as many). own: neuron and T of a multi-threshold
             network with this project's thresholds, for segmentation and for denoising; digits: of its radix networks.
-        tune_epochs, tune_megapixels, tune_batch, tune_rate: fine-tuning. radix_rate: of radix networks, for segmentation and
-            for denoising.
+        tune_epochs, tune_megapixels, tune_batch, tune_rate: fine-tuning. radix_rate: of radix networks, for
+            segmentation and for denoising.
             tune_val_megapixels: to choose its epoch.
         budget: SynOps per teacher MAC that fine-tuning for segmentation keeps to, but for the paper's networks.
         more_tuned: tasks whose IF network and own network are fine-tuned, too.
