@@ -15,8 +15,8 @@ class Settings:
         seed: of everything that is drawn. tasks: in the order of work, see tasks.py.
         channels: of the first level of the U-Net. shrink: of CamSeq01's frames, in both directions.
         parts: patches of a test image in denoising, of six.
-        epochs, denoising_epochs, epoch_megapixels, batch_megapixels, rate: training of a teacher; pixels of an epoch
-            and of a batch.
+        epochs, epoch_megapixels, batch_megapixels, rate: training of a teacher; pixels of an epoch, and, for
+            segmentation and for denoising, pixels of a batch and learning rate.
         calibration: patches.
         if_steps, steps: longest run of the paper's IF and multi-threshold networks. tuned_steps: T at which the latter
             are fine-tuned (IF: twice as many). own: neuron and T of a multi-threshold
@@ -34,10 +34,9 @@ class Settings:
     shrink: int
     parts: int
     epochs: int
-    denoising_epochs: int
     epoch_megapixels: float
-    batch_megapixels: float
-    rate: float
+    batch_megapixels: tuple[float, float]
+    rate: tuple[float, float]
     calibration: int
     if_steps: int
     steps: int
