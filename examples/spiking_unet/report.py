@@ -27,6 +27,7 @@ NAME = "spiking-unet"
 PAPER, SIGNED, OWN = ("mt4", "mt4-tuned"), ("own", "own-tuned"), ("radix", "radix-tuned")
 LAYERS = {"if": "IF, connection-wise", "if-layer": "IF, layer-wise", "mt4": "MT-4, connection-wise",
           "mt4-layer": "MT-4, layer-wise"}  # fmt: skip
+TITLES = {"if": "IF", "mt4": "MT-4", "mt4-tuned": "MT-4, tuned", "radix-tuned": "radix, tuned"}
 METRICS = ("f1", "iou", "miou", "accuracy", "psnr", "ssim")
 
 
@@ -217,6 +218,10 @@ def _trainings(context: Context[Settings], done: dict[Task, dict[str, Result]]) 
             before, best = (number(task.metric, row["history"][k]["metric"]) for k in (0, row["best"]))
             what = f"{len(row['history']) - 1} epochs, best {row['best']}; before {before}"
             rows.append([task.name, variant.says, what, best, f"{row['seconds'] / 60:.1f}"])
+    for task, of in done.items():
+        minutes = sum(r.seconds for r in of.values()) / 60
+        rows.append([task.name, "evaluation", f"{len(of)} networks, {len(of['teacher'].pictures)} pictures", None,
+                     f"{minutes:.1f}"])  # fmt: skip
     return table(["task", "what", "training", "on validation patches", "minutes"], rows)
 
 
@@ -229,5 +234,5 @@ def _shown(context: Context[Settings], task: Task) -> dict[str, Array]:
     steps = dict.fromkeys(("if", *PAPER), settings.tuned_steps) | {OWN[1]: settings.digits[task.denoises]}
     for name, t in steps.items():
         model = snncc.load(model_file(context.work, task.name, name))
-        found[f"{name}, T = {t}"] = whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023
+        found[f"{TITLES[name]}, T = {t}"] = whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023
     return found
