@@ -83,7 +83,7 @@ def distils(task: Task, variant: Variant) -> bool:
 
 
 def rate(task: Task, variant: Variant, settings: Settings) -> float:
-    return settings.radix_rate[task.denoises] if variant.neuron == "radix" else settings.tune_rate
+    return (settings.radix_rate if variant.neuron == "radix" else settings.tune_rate)[task.denoises]
 
 
 def trainings(context: Context[Settings]) -> Iterator[tuple[Task, Variant, Path]]:
