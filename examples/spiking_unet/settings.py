@@ -21,8 +21,8 @@ class Settings:
         if_steps, steps: longest run of the paper's IF and multi-threshold networks. tuned_steps: T at which the latter
             are fine-tuned (IF: twice as many). own: neuron and T of a multi-threshold
             network with this project's thresholds, for segmentation and for denoising; digits: of its radix networks.
-        tune_epochs, tune_megapixels, tune_batch: fine-tuning. tune_rate, radix_rate: of networks that are
-            not and that are radix, for segmentation and for denoising.
+        tune_epochs, tune_megapixels, tune_batch: fine-tuning. tune_rate: for segmentation and for
+            denoising. radix_epochs, radix_rate: of radix networks, which train fast.
             tune_val_megapixels: to choose its epoch.
         budget: SynOps per teacher MAC that fine-tuning for segmentation keeps to, but for the paper's networks.
         more_tuned: tasks whose IF network and own network are fine-tuned, too.
@@ -47,6 +47,7 @@ class Settings:
     tune_megapixels: float
     tune_batch: float
     tune_rate: tuple[float, float]
+    radix_epochs: int
     radix_rate: tuple[float, float]
     tune_val_megapixels: float
     budget: float

@@ -82,6 +82,10 @@ def distils(task: Task, variant: Variant) -> bool:
     return variant.neuron == "radix" and not task.denoises
 
 
+def epochs(variant: Variant, settings: Settings) -> int:
+    return settings.radix_epochs if variant.neuron == "radix" else settings.tune_epochs
+
+
 def rate(task: Task, variant: Variant, settings: Settings) -> float:
     return (settings.radix_rate if variant.neuron == "radix" else settings.tune_rate)[task.denoises]
 
@@ -97,9 +101,9 @@ def trainings(context: Context[Settings]) -> Iterator[tuple[Task, Variant, Path]
 def record(context: Context[Settings], task: Task, variant: Variant, start: Path) -> Path:
     """Where what `tuned` says is kept; another one where the start or a setting of the training is another."""
     of, distilled = context.settings, distils(task, variant)
-    what = [of.tune_epochs, of.tune_megapixels, of.tune_batch, rate(task, variant, of), of.tune_val_megapixels, of.seed]
-    how = (*what, of.parts, "distilled") if distilled else (*what, of.parts)
-    name = f"{variant.name}-{digest(start, task, variant, how)}.json"
+    what = [epochs(variant, of), of.tune_megapixels, of.tune_batch, rate(task, variant, of), of.tune_val_megapixels]
+    how = [*what, of.seed, of.parts, *(["distilled"] if distilled else [])]
+    name = f"{variant.name}-{digest(start, task, variant, tuple(how))}.json"
     return context.work / "networks" / task.name / name
 
 
@@ -123,7 +127,7 @@ def tuned(
     ]
     train = Drawn(Crops(task, task.patch, settings), round(settings.tune_megapixels * 1e6 / area), teacher)
     batch, rates = max(1, round(settings.tune_batch * 1e6 / area)), dict.fromkeys(GROUPS, rate(task, variant, settings))
-    how = Training(settings.tune_epochs, batch, rates, budget=variant.budget, seed=settings.seed)
+    how = Training(epochs(variant, settings), batch, rates, budget=variant.budget, seed=settings.seed)
     show = Console()
     show.print(f"{task.name}: {variant.says}", highlight=False)
     found = fit(
