@@ -32,7 +32,7 @@ conversion: $(BIN)/.report  # an hour: what conversion loses on trained teachers
 finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted
 	$(BIN)/python -m benchmarks.finetune
 
-reproduce-hippocampus: $(BIN)/.train  # an hour: hybrid segmentation (Yue et al., 2023). Goes on where it was interrupted
+reproduce-hippocampus: $(BIN)/.train  # 40 minutes of one core: hybrid segmentation (Yue et al., 2023). Goes on where interrupted
 	$(BIN)/python -m examples.hippocampus_hybrid reproduce
 
 reproduce-registration: $(BIN)/.train  # two hours: SpikeReg. Goes on where it was interrupted

@@ -195,6 +195,16 @@ def test_threshold_scale() -> None:
     assert np.array_equal(unit(scaled, "b"), 1.25 * unit(plain, "b"))
 
 
+def test_threshold_scale_compounds_with_depth() -> None:
+    plain, scaled = after("calibrate"), after("calibrate,threshold-scale{factor=0.5,compound=yes}")
+    share = {p.name: unit(scaled, p.name)[0] / unit(plain, p.name)[0] for p in plain.populations}
+    assert share["x"] == share["y.readout"] == 1 and share["a"] == 0.5
+    for population in plain.populations:
+        if population.fires and not (population.is_encoder or population.is_gate):
+            before = min(share[j.pre] for j in plain.incoming(population))
+            assert share[population.name] == pytest.approx(before / 2)
+
+
 def test_threshold_scale_by_population() -> None:
     plain, scaled = after("calibrate"), after("calibrate,threshold-scale{factor=2,layers=a:1.5;[cd]:0.5}")
     for name, factor in zip(FIRED, (1.5, 2, 0.5, 0.5, 2), strict=True):

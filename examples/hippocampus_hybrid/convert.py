@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,14 @@ from snncc.comparison.metrics import Metric
 
 DICE = Metric("dice", threshold=0.5)
 NEAR = 0.01  # of Dice from that of the longest run: where the elbow is
-OWN = {  # what the radix code can do without training
-    "least squares": [],
-    "calibrated weights": ["calibrate-weights"],
-}
+OWN: dict[str, dict[str, Any]] = {  # what the radix code can do without training; fine-tuning starts from the last
+    "default": {},
+    "calibrated weights": {"passes": ["calibrate-weights"]},
+    # a network without normalisation has activations far above most: lower thresholds cut these, and resolve the rest
+    "lower thresholds, calibrated weights": {
+        "calibration": "mse", "passes": ["threshold-scale{factor=0.93,compound=yes}", "calibrate-weights"]
+    },
+}  # fmt: skip
 
 
 def balanced(settings: Settings, scale: float) -> dict[str, Any]:
@@ -37,7 +41,7 @@ def balanced(settings: Settings, scale: float) -> dict[str, Any]:
     """
     passes = [
         f"balance-thresholds{{steps={settings.balance_steps},samples={settings.balance_samples}}}",
-        f"threshold-scale{{factor={scale:g}}}",
+        f"threshold-scale{{factor={scale:g},compound=yes}}",
         "v-init{at=zero}",
     ]
     return {"neuron": "if", "encoder": "poisson", "timesteps": settings.steps, "precision": "float32",
@@ -68,34 +72,35 @@ def scaled_path(work: Path, case: Case, scale: float) -> Path:
     return path_of(work, case, f"scale-{scale:g}")
 
 
+def own_path(work: Path, case: Case, name: str) -> Path:
+    """name: one of OWN."""
+    return path_of(work, case, "-".join(name.replace(",", "").split()))
+
+
 def convert(context: Context[Settings]) -> None:
-    """Compile: a grid of threshold scales for the main case, the chosen scales for all, and the radix code."""
+    """Compile every case at each threshold scale, and in the radix code."""
     work, settings, every = context.work, context.settings, trained(context)
-    _compiled(context, [(every[0], scale) for scale in settings.scales])
-    found = grid(context, every[0])
-    _compiled(context, [(case, scale) for case in every for scale in sorted({found["scale"], found["tune_scale"]})])
+    jobs: dict[Path, tuple[Any, ...]] = {}
+    for case in every:
+        for scale in settings.scales:
+            file = scaled_path(work, case, scale)
+            jobs[facts_of(file)] = (work, settings, case, balanced(settings, scale), file)
+    finished(jobs, compile_one, context.workers, "thresholds balanced")
+    for case in every:
+        grid(context, case)
     jobs = {}
     for case in (case for case in every if case.input == "binary" and case.loss == settings.loss):
-        for name, passes in OWN.items():
-            file = path_of(work, case, name.replace(" ", "-"))
-            options = {"code": f"radix:{settings.digits}", "passes": passes}
-            jobs[facts_of(file)] = (work, settings, case, options, file)
+        for name, options in OWN.items():
+            file = own_path(work, case, name)
+            jobs[facts_of(file)] = (work, settings, case, {"code": f"radix:{settings.digits}", **options}, file)
     finished(jobs, compile_one, context.workers, f"radix:{settings.digits}")
-
-
-def _compiled(context: Context[Settings], pairs: Sequence[tuple[Case, float]]) -> None:
-    work, settings, jobs = context.work, context.settings, {}
-    for case, scale in pairs:
-        file = scaled_path(work, case, scale)
-        jobs[facts_of(file)] = (work, settings, case, balanced(settings, scale), file)
-    finished(jobs, compile_one, context.workers, "thresholds balanced")
 
 
 def grid(context: Context[Settings], case: Case) -> dict[str, Any]:
     """Dice on validation subjects of each threshold scale after each number of steps; one run of the most gives all.
 
     Returns:
-        "dice": rows by scale, "se": its standard error; "scale": the best at `steps`, "tune_scale": at `tune_steps`;
+        "dice": rows by scale; "subjects": how many; "scale": the best at `steps`, "tune_scale": at `tune_steps`;
         "elbow": the fewest steps of that scale within NEAR of its longest run.
     """
     work, settings = context.work, context.settings
@@ -109,7 +114,7 @@ def grid(context: Context[Settings], case: Case) -> dict[str, Any]:
             by_scale.setdefault(scale, []).append(path)
             source = Subject(work, number, case.input)
             jobs[path] = (file, source, (DICE,), settings.prefixes[-1], settings.prefixes)
-    found = finished(jobs, measure, context.workers, "steps and scales")
+    found = finished(jobs, measure, context.workers, f"{case.name}: steps and scales")
     scores = np.array([
         [[DICE.value(np.array(counts)) for counts in found[path]["prefixes"]] for path in by_scale[scale]]
         for scale in settings.scales

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from examples.hippocampus_hybrid import vgg
-from examples.hippocampus_hybrid.convert import DICE, OWN, facts_of, grid, path_of, scaled_path
+from examples.hippocampus_hybrid.convert import DICE, OWN, facts_of, grid, own_path, scaled_path
 from examples.hippocampus_hybrid.data import Subject, subjects
 from examples.hippocampus_hybrid.measure import measure, together
 from examples.hippocampus_hybrid.settings import Case, Settings
@@ -89,14 +89,14 @@ def networks(context: Context[Settings]) -> list[Network]:
     """Those whose files are there, of all cases and folds."""
     work, settings, every = context.work, context.settings, trained(context)
     found = [Network(case, "teacher", file_of(work, case)) for case in every]
-    scales = grid(context, every[0])
     for case in every:
+        scales = grid(context, case)
         for what, scale, steps in (("converted", scales["scale"], settings.steps),
                                    ("start", scales["tune_scale"], settings.tune_steps)):  # fmt: skip
             file = scaled_path(work, case, scale)
             found.append(Network(case, what, file, steps, facts_of(file)))
         for name in OWN:
-            file = path_of(work, case, name.replace(" ", "-"))
+            file = own_path(work, case, name)
             found.append(Network(case, name, file, None, facts_of(file)))
     for training in trainings(context):
         at = None if training.kind == "own" else settings.tune_steps

@@ -69,7 +69,7 @@ def cutoffs(settings: Settings, found: Mapping[tuple[str, str, str], Found], pat
                 axis.plot(settings.cutoffs, [one.cut(1 + i) for i in range(len(settings.cutoffs))], line, color=f"C{k}",
                           marker=".", label=f"{what}, {loss}")  # fmt: skip
         axis.set(xlabel="cut-off of the output", ylabel="Dice, test")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, handlelength=4)
 
 
 def training(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ WORDS = {"teacher": "ANN", "converted": "converted", "start": "converted, few st
          "tuned direct": "trained directly", "tuned own": "fine-tuned"}  # fmt: skip
 STAGE = ("teacher", "converted", "start", "tuned hybrid")
 GOAL = 0.001
+WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 Rows = dict[tuple[str, str, str], dict[str, Any]]
 
 
@@ -39,7 +41,7 @@ def report(context: Context[Settings]) -> None:
         remedy = "run teacher, compile and finetune (or reproduce) first"
         raise OptionError(f"no results of {'; '.join(missing)}", remedy=remedy)
     rows = {key: one.row(found[key[0], key[1], "teacher"]) for key, one in found.items()}
-    steps = grid(context, trained(context)[0])
+    steps = {case.name: grid(context, case) for case in trained(context)}
     curves = {t.kind: json.loads(record_of(context.work, t).read_text()) for t in trainings(context)
               if t.case.fold == 0 and t.case.input == "binary" and t.case.loss == settings.loss}  # fmt: skip
     _draw(context, found, rows, steps, curves, images)
@@ -51,7 +53,7 @@ def _draw(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves
     settings, out = context.settings, context.out
     main = {what: one for (kind, loss, what), one in found.items() if (kind, loss) == ("binary", settings.loss)}
     figures.masks(context, main, out / f"{NAME}-masks.png")
-    figures.grid(settings, steps, out / f"{NAME}-grid.svg")
+    figures.grid(settings, next(iter(steps.values())), out / f"{NAME}-grid.svg")
     figures.cutoffs(settings, found, out / f"{NAME}-cutoffs.svg")
     names = {"hybrid": "fine-tuned", "direct": "direct training", "own": f"radix:{settings.digits}, fine-tuned"}
     figures.training({names[kind]: curves[kind]["history"] for kind in names}, out / f"{NAME}-training.svg")
@@ -117,6 +119,7 @@ HEAD = ("network", "Dice 3D", "sd", "Dice 2D", "lost", "se", "p (t)", "p (Wilcox
 def _page(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves: Any, images: Any) -> str:
     settings = context.settings
     main, size = ("binary", settings.loss), f" --size {context.size}" if context.size != "small" else ""
+    three = f"{_findings(settings, rows)}{_stuck(context, rows)}"
     stage = [_cells(f"{loss}: {WORDS[what]}", rows["binary", loss, what]) for loss in settings.losses for what in STAGE]
     own = [_cells("ANN", rows[*main, "teacher"])]
     own += [_cells(f"radix:{settings.digits}, {name}", rows[*main, name]) for name in OWN]
@@ -124,7 +127,7 @@ def _page(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves
     sections = {
         "": INTRODUCTION.format(size=size, data=_data(settings, rows)),
         "Goals": _goals(settings, rows),
-        "Conversion and fine-tuning, three losses": f"{_findings(settings, rows)}\n\n{table(HEAD, stage)}\n\n{MASKS}",
+        "Conversion and fine-tuning, three losses": f"{three}\n\n{table(HEAD, stage)}\n\n{MASKS}",
         "Our own conversion": f"{_own(settings, rows)}\n\n{table(HEAD, own)}",
         "Cut-off of the output": _cutoffs(settings, found, rows),
         "Steps and threshold scale": _grid(settings, steps),
@@ -133,7 +136,8 @@ def _page(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves
         "Binary against ternary input": _kinds(settings, rows, images),
         "Times": _times(context, curves),
     }
-    return "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items())
+    whole = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items())
+    return "\n\n".join(part if part[0] in "#|!" else fill(part, 120, **WHOLE_WORDS) for part in whole.split("\n\n"))
 
 
 INTRODUCTION = """# Hippocampus: hybrid segmentation
@@ -159,8 +163,9 @@ def _data(settings: Settings, rows: Rows) -> str:
         "controls in slices padded to 48x64, anterior and posterior label merged; theirs are 24x56x48 crops of the "
         f"right hippocampus of 110 controls of ADNI. {row['subjects']} test subjects with {row['slices']} slices that "
         f"show it, {parts}, seed {settings.seed}. U-Net {'-'.join(map(str, settings.channels))}; the paper's channels "
-        f"are in a picture only. Fine-tuning runs at T = {settings.tune_steps} and without dropout; the paper's at "
-        f"T = 200, with dropout."
+        "are in a picture only. Neurons are `if` from zero, reset by subtraction, as in the paper's equation "
+        "(`if:first`, as in the code it builds on, would fire a step later in every layer). Fine-tuning runs at "
+        f"T = {settings.tune_steps} and without dropout; the paper's at T = 200, with dropout."
     )
 
 
@@ -205,6 +210,19 @@ def _findings(settings: Settings, rows: Rows) -> str:
     )
 
 
+def _stuck(context: Context[Settings], rows: Rows) -> str:
+    """Which networks fine-tuning did not make better."""
+    found = [t.case for t in trainings(context)
+             if t.kind == "hybrid" and not json.loads(record_of(context.work, t).read_text())["best"]]  # fmt: skip
+    if not found:
+        return ""
+    named = (f"{c.loss}, {c.input} input (Dice {rows[c.input, c.loss, 'start']['metric']:.3f})" for c in found)
+    return (
+        f" No epoch of fine-tuning was better on validation data than what it started from with {'; '.join(named)}: "
+        "the row states the start again."
+    )
+
+
 def _own(settings: Settings, rows: Rows) -> str:
     free = min((rows["binary", settings.loss, name] for name in OWN), key=lambda row: row["paired"]["mean"])
     enough = "That is enough" if free["paired"]["mean"] <= GOAL else "That is not enough, so it was fine-tuned"
@@ -232,14 +250,18 @@ def _cutoffs(settings: Settings, found: Any, rows: Rows) -> str:
 
 
 def _grid(settings: Settings, steps: Mapping[str, Any]) -> str:
+    main = next(iter(steps.values()))
     lines = [[f"{scale:g}", *(f"{value:.3f}" for value in row)]
-             for scale, row in zip(settings.scales, steps["dice"], strict=True)]  # fmt: skip
+             for scale, row in zip(settings.scales, main["dice"], strict=True)]  # fmt: skip
+    chosen = [[name, f"{one['scale']:g}", one["elbow"], f"{one['tune_scale']:g}"] for name, one in steps.items()]
+    head = ("fold, input, loss", f"best scale, T = {settings.steps}", "elbow", f"best scale, T = {settings.tune_steps}")
     return (
-        f"Validation Dice of {steps['subjects']} subjects by threshold scale (rows) and time steps (columns); balanced "
-        f"in {settings.balance_steps} steps. Best at T = {settings.steps}: {steps['scale']:g}; at T = "
-        f"{settings.tune_steps}: {steps['tune_scale']:g}, where fine-tuning starts. Elbow, the fewest steps within "
-        f"0.01 of the longest run: {steps['elbow']}.\n\n{table(('scale', *map(str, settings.prefixes)), lines)}\n\n"
-        "![Dice over steps](hippocampus-grid.svg)"
+        f"Validation Dice of {main['subjects']} subjects by scale of all thresholds (rows) and time steps (columns), "
+        f"{settings.loss}; thresholds balanced in {settings.balance_steps} steps, each counted in spikes of the layer "
+        "before it. Too high, and nothing arrives at the end; too low, and neurons that fire at every step saturate. "
+        f"\n\n{table(('scale', *map(str, settings.prefixes)), lines)}\n\n![Dice over steps](hippocampus-grid.svg)\n\n"
+        "Elbow: the fewest steps within 0.01 of the longest run. Fine-tuning starts from the scale that is best at "
+        f"its number of steps.\n\n{table(head, chosen)}"
     )
 
 

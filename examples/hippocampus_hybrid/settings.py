@@ -17,8 +17,8 @@ class Settings:
         balance_steps, balance_samples: time steps and slices of threshold balancing. scales: of thresholds that are
             tried; prefixes: numbers of steps looked at, the last is how long it runs; grid_subjects: of the validation
             split. steps: those of the converted network (early stop). cutoffs: of the output.
-        tune_steps: T of fine-tuning; tune_every: as of the teachers, val_every: of validation slices; own_epochs, rate:
-            of the radix network. digits: of its code. calibration: slices that it is calibrated on.
+        tune_steps: T of fine-tuning; tune_every: as of the teachers, val_every: of validation slices; own_epochs,
+            every, rate: of the radix network. digits: of its code. calibration: slices that it is calibrated on.
         vgg_...: VGG-5 on CIFAR-10; images: of an epoch, tune_images: of one of fine-tuning, tests: images judged on.
     """
 
@@ -48,6 +48,7 @@ class Settings:
     tune_rate: float
     val_every: int
     own_epochs: int
+    own_every: int
     own_rate: float
     digits: int
     calibration: int
@@ -57,6 +58,7 @@ class Settings:
     vgg_images: int
     vgg_tune_epochs: int
     vgg_tune_images: int
+    vgg_tune_rate: float
     vgg_tests: int
 
 

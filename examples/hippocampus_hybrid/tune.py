@@ -13,7 +13,7 @@ import torch
 from rich import print as say
 from torch import Tensor
 
-from examples.hippocampus_hybrid.convert import DICE, OWN, grid, path_of, scaled_path
+from examples.hippocampus_hybrid.convert import DICE, OWN, grid, own_path, path_of, scaled_path
 from examples.hippocampus_hybrid.data import slices, subjects
 from examples.hippocampus_hybrid.measure import teacher_output
 from examples.hippocampus_hybrid.settings import Case, Settings
@@ -54,18 +54,14 @@ def trainings(context: Context[Settings]) -> list[Training]:
 
 def tuned(context: Context[Settings]) -> None:
     """Fine-tune the converted networks, and train one directly."""
-    scale = grid(context, trained(context)[0])["tune_scale"]
     jobs: dict[Path, tuple[Any, ...]] = {}
     for training in trainings(context):
-        own = training.kind == "own"
-        start = own_start(context.work, training.case) if own else scaled_path(context.work, training.case, scale)
+        if training.kind == "own":
+            start = own_path(context.work, training.case, list(OWN)[-1])
+        else:
+            start = scaled_path(context.work, training.case, grid(context, training.case)["tune_scale"])
         jobs[record_of(context.work, training)] = (context.work, context.settings, training, start)
     finished(jobs, train_one, context.workers, "fine-tuning")
-
-
-def own_start(work: Path, case: Case) -> Path:
-    """The last of the recipes without training: the one with the most calibration."""
-    return path_of(work, case, list(OWN)[-1].replace(" ", "-"))
 
 
 def file_of_tuned(work: Path, training: Training) -> Path:
@@ -88,7 +84,8 @@ def train_one(work: Path, settings: Settings, training: Training, start: Path) -
         module.reset_parameters(settings.seed)
     numbers = {split: subjects(work, settings, case.fold, split) for split in ("train", "val")}
     images, labels, _ = slices(work, numbers["train"], case.input)
-    train = Drawn(images, labels, settings.tune_every, file_of(work, case) if own else None)
+    every = settings.own_every if own else settings.tune_every
+    train = Drawn(images, labels, every, file_of(work, case) if own else None)
     validation = Every(*slices(work, numbers["val"], case.input), settings.val_every)
     groups = ("weights", "biases", "thresholds") if own else ("weights",)
     plan = FitSettings(

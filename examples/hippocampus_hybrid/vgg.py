@@ -33,7 +33,7 @@ from snncc.trainer.fit import fit
 Array = np.ndarray[Any, np.dtype[Any]]
 ACCURACY = Metric("accuracy")
 CHOOSING = 50  # validation images that choose the threshold scale
-JUDGING = 300  # that choose the epoch of fine-tuning
+JUDGING = 200  # that choose the epoch of fine-tuning
 CHUNK = 100  # images of one job
 
 
@@ -172,7 +172,7 @@ def tune_one(work: Path, settings: Settings, kind: str, start: Path) -> dict[str
     torch.set_num_threads(1)
     module = SpikingModule.from_file(start, surrogate=SURROGATE)
     train_images = _Samples(Images(work, "train", 0, 45_000, kind), settings.vgg_tune_images)
-    rates = {"weights": settings.tune_rate}
+    rates = {"weights": settings.vgg_tune_rate}
     plan = FitSettings(epochs=settings.vgg_tune_epochs, batch=32, seed=settings.seed, rates=rates)
     file = tuned_file(work, kind)
     done = fit(
