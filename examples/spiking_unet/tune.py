@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from examples.spiking_unet.data import Crops
 from examples.spiking_unet.runs import Exact
 from examples.spiking_unet.scores import Score
 from examples.spiking_unet.settings import Settings
-from examples.spiking_unet.tasks import Task, task_of
+from examples.spiking_unet.tasks import IGNORED, Task, task_of
 from examples.spiking_unet.teacher import chosen
 from examples.spiking_unet.variants import Variant, model_file, teacher_file, variants
 from snncc.errors import OptionError
@@ -27,11 +28,12 @@ from snncc.onnx_file import read
 from snncc.trainer import SpikingModule, Trace
 from snncc.trainer.fit import Epoch, fit
 from snncc.trainer.fit import Settings as Training
-from snncc.trainer.losses import Objective
+from snncc.trainer.losses import Objective, output, synops
 
 Sample = tuple[dict[str, Tensor], Tensor | dict[str, Tensor]]
 
 GROUPS = ("weights", "biases")
+COST = 2.0  # of SynOps per teacher MAC above the budget
 
 
 class Drawn:
@@ -53,17 +55,20 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Aim:
-    """The task's loss, and SynOps above a budget (None: any number). Where there are a teacher's logits, the squared
-    distance from these takes the place of the labels: some dozens of batches are too few to learn these better."""
+    """The task's loss, and SynOps above a budget (None: any number). Where there are a teacher's logits, its
+    probabilities take the place of the labels: some dozens of batches are too few to learn these better."""
 
     task: Task
     budget: float | None
 
     def __call__(self, trace: Trace, target: Tensor | Mapping[str, Tensor]) -> Tensor:
-        costs = [] if self.budget is None else [f"2*synops:{self.budget}"]
         if isinstance(target, Tensor):
-            return Objective.of("l1" if self.task.denoises else "cross-entropy", costs)(trace, target)
-        return Objective.of("", costs, distill=1)(trace, target)
+            found = Objective.of("l1" if self.task.denoises else "cross-entropy")(trace, target)
+        else:
+            logits, counted = output(trace), target["truth"] != IGNORED
+            loss = F.cross_entropy(logits, target["teacher"].softmax(1), reduction="none")
+            found = loss[counted].sum() / counted.sum().clamp(min=1)
+        return found if self.budget is None else found + COST * synops(trace, self.budget)
 
 
 def finetune(context: Context[Settings]) -> None:
@@ -102,7 +107,7 @@ def record(context: Context[Settings], task: Task, variant: Variant, start: Path
     """Where what `tuned` says is kept; another one where the start or a setting of the training is another."""
     of, distilled = context.settings, distils(task, variant)
     what = [epochs(variant, of), of.tune_megapixels, of.tune_batch, rate(task, variant, of), of.tune_val_megapixels]
-    how = [*what, of.seed, of.parts, *(["distilled"] if distilled else [])]
+    how = [*what, of.seed, of.parts, *(["probabilities"] if distilled else [])]
     name = f"{variant.name}-{digest(start, task, variant, tuple(how))}.json"
     return context.work / "networks" / task.name / name
 
