@@ -53,6 +53,7 @@ def report(context: Context[Settings]) -> None:
     sections = [
         text.intro(context.settings, context.size, missing),
         "## Against the teacher\n", text.RULES, _verdicts(done), _sentences(done),
+        "## Against the paper's findings\n", _findings(done, context.settings.tuned_steps),
         "## Steps to equal quality\n", text.STEPS, _steps(done, "teacher"), text.STEPS_IF, _steps(done, "if"),
         f"![over T]({NAME}-steps.svg)",
         "## All networks\n", text.NETWORKS, *_networks(done),
@@ -123,6 +124,27 @@ def _sentences(done: dict[Task, dict[str, Result]]) -> str:
             dear = [f"{t.name} ({h['synops_per_mac']:.2f})" for t, h in found.items() if h["synops_per_mac"] >= 1]
             lines.append(f"- {name}, {how}: worse than the U-Net by the paired t-test: {'; '.join(worse) or 'none'}. As"
                          f" many SynOps as the U-Net has MACs, or more: {', '.join(dear) or 'none'}.")  # fmt: skip
+    return "\n".join(lines)
+
+
+def _findings(done: dict[Task, dict[str, Result]], t: int) -> str:
+    """In how many tasks each claim of the paper is found again."""
+    tasks = {task: {name: of[name].mean(task.metric, t) for name in ("if", "mt4", "mt4-layer", "mt4-tuned")}
+             for task, of in done.items()}  # fmt: skip
+    claims = {
+        f"multi-threshold neurons (MT-4) are better than IF at T = {t}": ("mt4", "if"),
+        f"connection-wise normalisation is better than layer-wise (MT-4, T = {t})": ("mt4", "mt4-layer"),
+        f"fine-tuning makes MT-4 better (T = {t})": ("mt4-tuned", "mt4"),
+    }
+    lines = []
+    for claim, (better, worse) in claims.items():
+        found = [task.name for task, at in tasks.items() if at[better] > at[worse]]
+        names = f" ({', '.join(found)})" if found else ""
+        lines.append(f"- {claim}: in {len(found)} of {len(tasks)} tasks{names}.")
+    reached = [task.name for task, of in done.items()
+               if of["mt4-tuned"].first(task.metric, of["teacher"].mean(task.metric) - NEAR[task.metric])]  # fmt: skip
+    lines.append(f"- fine-tuned MT-4 reaches the U-Net but for {NEAR['f1']:g} or {NEAR['psnr']:g} dB:"
+                 f" in {len(reached)} of {len(tasks)} tasks.")  # fmt: skip
     return "\n".join(lines)
 
 
