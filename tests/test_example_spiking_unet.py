@@ -20,9 +20,9 @@ from snncc.errors import DataError, OptionError
 
 SMALL = read(CONFIG, "small", Settings)
 TINY = replace(
-    SMALL, tasks=("drive",), channels=2, epochs=1, epoch_megapixels=0.01, batch_megapixels=0.005, calibration=4,
-    if_steps=4, steps=2, tuned_steps=2, tune_epochs=1, tune_megapixels=0.005, tune_batch=0.005,
-    tune_val_megapixels=0.005, if_tuned=(),
+    SMALL, tasks=("drive",), channels=2, epochs=1, epoch_megapixels=0.01, batch_megapixels=(0.005, 0.005),
+    calibration=4, if_steps=4, steps=2, tuned_steps=2, tune_epochs=1, tune_megapixels=0.005, tune_batch=0.005,
+    tune_val_megapixels=0.005, radix_epochs=1, more_tuned=(),
 )  # fmt: skip
 
 

@@ -12,12 +12,15 @@ from examples.spiking_unet.results import Result
 from examples.spiking_unet.scores import NAMES
 from examples.spiking_unet.tasks import CAMSEQ, IGNORED, Array, Task
 
-SHOWN = ("if", "mt2", "mt3", "mt4", "mt4-layer", "mt4-ladder", "mt4-tuned", "own", "own-tuned")
-DASHED = ("mt4-layer", "mt4-ladder", "own")
+SHOWN = ("if", "mt2", "mt3", "mt4", "mt4-layer", "mt4-ladder", "mt4-tuned", "own", "own-tuned", "radix", "radix-tuned")
+DASHED = ("mt4-layer", "mt4-ladder", "own", "radix")
 
 
 def over_steps(path: Path, found: dict[Task, dict[str, Result]]) -> None:
     """Each task's metric over T."""
+    from matplotlib import colormaps
+
+    tab20 = colormaps["tab20"]
     tasks = list(found)
     with figure(path, -(-len(tasks) // 3), min(3, len(tasks))) as axes:
         for axis, task in zip(axes.ravel(), tasks, strict=False):
@@ -25,14 +28,14 @@ def over_steps(path: Path, found: dict[Task, dict[str, Result]]) -> None:
             for name in (name for name in SHOWN if name in of):
                 r = of[name]
                 assert r.variant is not None
-                style = ":" if name in DASHED else "-"
-                axis.plot(r.steps, r.scores[task.metric].mean(1), style, marker=".", label=r.variant.says, linewidth=1)
+                style = {"linestyle": ":" if name in DASHED else "-", "color": tab20(SHOWN.index(name)), "linewidth": 1}
+                axis.plot(r.steps, r.scores[task.metric].mean(1), marker=".", label=r.variant.says, **style)
             axis.axhline(of["teacher"].mean(task.metric), color="black", linewidth=0.8, label="U-Net")
             axis.set(xscale="log", xlabel="T", ylabel=NAMES[task.metric], title=task.name)
             axis.set_xticks([1, 2, 4, 8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64])
         for axis in axes.ravel()[len(tasks) :]:
             axis.axis("off")
-        axes[0, 0].legend(fontsize=5)
+        axes[0, 0].legend(fontsize=5, loc="lower right")
 
 
 def scatter(path: Path, found: dict[str, list[dict[str, Any]]], titles: dict[str, str]) -> None:

@@ -24,9 +24,10 @@ from examples.spiking_unet.variants import model_file, teacher_file
 from snncc.errors import OptionError
 
 NAME = "spiking-unet"
-PAPER, OWN = ("mt4", "mt4-tuned"), ("own", "own-tuned")
+PAPER, SIGNED, OWN = ("mt4", "mt4-tuned"), ("own", "own-tuned"), ("radix", "radix-tuned")
 LAYERS = {"if": "IF, connection-wise", "if-layer": "IF, layer-wise", "mt4": "MT-4, connection-wise",
           "mt4-layer": "MT-4, layer-wise"}  # fmt: skip
+TITLES = {"if": "IF", "mt4": "MT-4", "mt4-tuned": "MT-4, tuned", "radix-tuned": "radix, tuned"}
 METRICS = ("f1", "iou", "miou", "accuracy", "psnr", "ssim")
 
 
@@ -52,7 +53,9 @@ def report(context: Context[Settings]) -> None:
     sections = [
         text.intro(context.settings, context.size, missing),
         "## Against the teacher\n", text.RULES, _verdicts(done), _sentences(done),
-        "## Steps to equal quality\n", text.STEPS, _steps(done), f"![over T]({NAME}-steps.svg)",
+        "## Against the paper's findings\n", _findings(done, context.settings.tuned_steps),
+        "## Steps to equal quality\n", text.STEPS, _steps(done, "teacher"), text.STEPS_IF, _steps(done, "if"),
+        f"![over T]({NAME}-steps.svg)",
         "## All networks\n", text.NETWORKS, *_networks(done),
         *_colour(done),
         "## Normalisation\n", text.NORMALISATION, _correlations(looked_at),
@@ -91,17 +94,17 @@ def number(metric: str, value: float) -> str:
 def _verdicts(done: dict[Task, dict[str, Result]]) -> str:
     rows = []
     for task, of in done.items():
-        for pair in (PAPER, OWN):
-            if found := headline(task, of, pair):
-                teacher, tuned = found["teacher"], found["fine_tuned"]
-                rows.append([
-                    task.name, NAMES[task.metric], number(task.metric, teacher["value"]), tuned["network"],
-                    tuned["steps"], number(task.metric, found["compiled"]["value"]),
-                    number(task.metric, tuned["value"]), f"{tuned['lost']:+.4f}", f"{tuned['p_t']:.3g}",
-                    f"{tuned['p_wilcoxon']:.3g}", f"{tuned['synops_per_mac']:.2f}", verdict(tuned),
-                ])  # fmt: skip
-    head = ["task", "metric", "U-Net", "network", "T", "converted", "fine-tuned", "lost", "p (t)", "p (Wilcoxon)",
-            "SynOps / MAC", ""]  # fmt: skip
+        for found in (headline(task, of, pair) for pair in (PAPER, SIGNED, OWN)):
+            if found:
+                values = [number(task.metric, found[key]["value"]) for key in ("teacher", "compiled", "fine_tuned")]
+                tuned = found["fine_tuned"]
+                lost = [f"{tuned['lost']:+.4f}", f"{2 * tuned['se']:.4f}", f"{tuned['p_t']:.2g}"]
+                lost += [f"{tuned['p_wilcoxon']:.2g}", f"{tuned['synops_per_mac']:.2f}", verdict(tuned)]
+                kind = tuned["network"].partition(",")[0]
+                told = [task.name, NAMES[task.metric], tuned["n"], kind, tuned["steps"], tuned["latency"]]
+                rows.append([*told, *values, *lost])
+    head = ["task", "metric", "pictures", "neuron", "T", "latency", "U-Net", "converted", "fine-tuned", "lost",
+            "two standard errors", "p (t)", "p (Wilcoxon)", "SynOps / MAC", ""]  # fmt: skip
     return table(head, rows)
 
 
@@ -112,31 +115,52 @@ def verdict(tuned: dict[str, Any]) -> str:
 
 
 def _sentences(done: dict[Task, dict[str, Result]]) -> str:
-    """What the table says of the own networks, in words."""
-    found = {task: headline(task, of, OWN) for task, of in done.items()}
-    worse = [f"{t.name} by {number(t.metric, h['fine_tuned']['lost'])}" for t, h in found.items()
-             if h and verdict(h["fine_tuned"]) == "worse"]  # fmt: skip
-    dear = [f"{t.name} ({h['fine_tuned']['synops_per_mac']:.2f})" for t, h in found.items()
-            if h and h["fine_tuned"]["synops_per_mac"] >= 1]  # fmt: skip
-    lines = ["Of the networks with this project's thresholds, fine-tuned:"]
-    lines.append(f"- worse than the U-Net by the paired t-test: {'; '.join(worse) or 'none'};")
-    lines.append(f"- as many SynOps as the U-Net has MACs, or more: {', '.join(dear) or 'none'}.")
+    """What is worse than the teacher, by how much, and what costs more, in words."""
+    lines = []
+    for pair, name in ((PAPER, "the paper's MT-4"), (OWN, "radix networks")):
+        for key, how in (("compiled", "converted"), ("fine_tuned", "fine-tuned")):
+            found = {task: h[key] for task, of in done.items() if (h := headline(task, of, pair))}
+            worse = [f"{t.name} by {number(t.metric, h['lost'])}" for t, h in found.items() if verdict(h) == "worse"]
+            dear = [f"{t.name} ({h['synops_per_mac']:.2f})" for t, h in found.items() if h["synops_per_mac"] >= 1]
+            lines.append(f"- {name}, {how}: worse than the U-Net by the paired t-test: {'; '.join(worse) or 'none'}. As"
+                         f" many SynOps as the U-Net has MACs, or more: {', '.join(dear) or 'none'}.")  # fmt: skip
     return "\n".join(lines)
 
 
-def _steps(done: dict[Task, dict[str, Result]]) -> str:
+def _findings(done: dict[Task, dict[str, Result]], t: int) -> str:
+    """In how many tasks each claim of the paper is found again."""
+    tasks = {task: {name: of[name].mean(task.metric, t) for name in ("if", "mt4", "mt4-layer", "mt4-tuned")}
+             for task, of in done.items()}  # fmt: skip
+    claims = {
+        f"multi-threshold neurons (MT-4) are better than IF at T = {t}": ("mt4", "if"),
+        f"connection-wise normalisation is better than layer-wise (MT-4, T = {t})": ("mt4", "mt4-layer"),
+        f"fine-tuning makes MT-4 better (T = {t})": ("mt4-tuned", "mt4"),
+    }
+    lines = []
+    for claim, (better, worse) in claims.items():
+        found = [task.name for task, at in tasks.items() if at[better] > at[worse]]
+        names = f" ({', '.join(found)})" if found else ""
+        lines.append(f"- {claim}: in {len(found)} of {len(tasks)} tasks{names}.")
+    reached = [task.name for task, of in done.items()
+               if of["mt4-tuned"].first(task.metric, of["teacher"].mean(task.metric) - NEAR[task.metric])]  # fmt: skip
+    lines.append(f"- fine-tuned MT-4 reaches the U-Net but for {NEAR['f1']:g} or {NEAR['psnr']:g} dB:"
+                 f" in {len(reached)} of {len(tasks)} tasks.")  # fmt: skip
+    return "\n".join(lines)
+
+
+def _steps(done: dict[Task, dict[str, Result]], against: str) -> str:
+    """Steps to what the U-Net reaches, but for a small part, or to the best that converted `against` networks reach."""
     rows = []
     for task, of in done.items():
         wanted = of["teacher"].mean(task.metric) - NEAR[task.metric]
-        firsts = {name: of[name].first(task.metric, wanted) for name in ("if", "mt4", "mt4-tuned", "own-tuned")
-                  if name in of}  # fmt: skip
-        longest = of["if"].steps[-1]
-        plain = firsts.get("if")
+        if against != "teacher":
+            wanted = float(of[against].scores[task.metric].mean(1).max())
+        firsts = {name: of[name].first(task.metric, wanted) for name in ("if", "mt4", PAPER[1], "own")}
         cells = [str(t) if t else f"not within {of[name].steps[-1]}" for name, t in firsts.items()]
-        saved = [_saved(plain, longest, firsts.get(name)) for name in ("mt4", "mt4-tuned", "own-tuned")]
+        saved = [_saved(firsts["if"], of["if"].steps[-1], firsts[name]) for name in ("mt4", PAPER[1], "own")]
         rows.append([task.name, number(task.metric, wanted), *cells, *saved])
-    head = ["task", "at least", "IF", "MT-4", "MT-4, fine-tuned", "own, fine-tuned", "MT-4 saves",
-            "MT-4, fine-tuned saves", "own, fine-tuned saves"]  # fmt: skip
+    head = ["task", "at least", "IF", "MT-4", "MT-4, fine-tuned", "MT signed", "MT-4 saves", "MT-4, fine-tuned saves",
+            "MT signed saves"]  # fmt: skip
     return table(head, rows)
 
 
@@ -189,7 +213,7 @@ def _correlations(looked_at: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 def _energy(done: dict[Task, dict[str, Result]]) -> str:
     rows = []
     for task, of in done.items():
-        for r in (of[name] for name in ("if", *PAPER, *OWN) if name in of):
+        for r in (of[name] for name in ("if", *PAPER, *SIGNED, *OWN) if name in of):
             assert r.variant is not None
             t = r.variant.tuned_at or r.steps[-1]
             paper, exact = r.paper_energy(t), r.energy(t)
@@ -216,6 +240,10 @@ def _trainings(context: Context[Settings], done: dict[Task, dict[str, Result]]) 
             before, best = (number(task.metric, row["history"][k]["metric"]) for k in (0, row["best"]))
             what = f"{len(row['history']) - 1} epochs, best {row['best']}; before {before}"
             rows.append([task.name, variant.says, what, best, f"{row['seconds'] / 60:.1f}"])
+    for task, of in done.items():
+        minutes = sum(r.seconds for r in of.values()) / 60
+        rows.append([task.name, "evaluation", f"{len(of)} networks, {len(of['teacher'].pictures)} pictures", None,
+                     f"{minutes:.1f}"])  # fmt: skip
     return table(["task", "what", "training", "on validation patches", "minutes"], rows)
 
 
@@ -225,8 +253,8 @@ def _shown(context: Context[Settings], task: Task) -> dict[str, Array]:
     found = {"input": picture.image, "wanted": picture.target}
     exact = Exact(teacher_file(context.work, task.name))
     found["U-Net"] = whole(picture, task, lambda x: exact(x)[0])
-    steps = dict.fromkeys(("if", *PAPER), settings.tuned_steps) | {OWN[1]: settings.own[task.denoises][1]}
+    steps = dict.fromkeys(("if", *PAPER), settings.tuned_steps) | {OWN[1]: settings.digits[task.denoises]}
     for name, t in steps.items():
         model = snncc.load(model_file(context.work, task.name, name))
-        found[f"{name}, T = {t}"] = whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023
+        found[f"{TITLES[name]}, T = {t}"] = whole(picture, task, lambda x: model.run(x, t).outputs["out"])  # noqa: B023
     return found

@@ -22,8 +22,12 @@ LIKELY = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A network on the test pictures. steps: prefixes; scores: metric -> [prefix, picture]; synops, events: [prefix]
-    per teacher MAC, the latter without those of pooled neurons; macs: of the first convolution per teacher MAC."""
+    """A network on the test pictures.
+
+    Args:
+        steps: prefixes. scores: metric -> [prefix, picture]. synops, events: [prefix] per teacher MAC, the latter
+            without those of pooled neurons. macs: of the first convolution, per teacher MAC. windows: latency / T.
+    """
 
     variant: Variant | None
     pictures: tuple[str, ...]
@@ -32,6 +36,7 @@ class Result:
     synops: Array
     events: Array
     macs: float
+    windows: int
     seconds: float
 
     def at(self, t: int | None) -> int:
@@ -77,7 +82,7 @@ def _result(row: dict[str, Any], variant: Variant | None) -> Result:
         variant, tuple(row["pictures"]), tuple(row["steps"]),
         {metric: np.asarray(values) for metric, values in row["scores"].items()},
         np.asarray(row.get("synops", [0])) / macs, np.asarray(row.get("events", [0])) / macs, row.get("macs", 0) / macs,
-        row["seconds"],
+        row.get("windows", 1), row["seconds"],
     )  # fmt: skip
 
 
@@ -101,10 +106,11 @@ def headline(task: Task, of: dict[str, Result], names: tuple[str, str]) -> dict[
     def part(name: str) -> dict[str, Any]:
         r = of[name]
         lost = r.lost(teacher, metric, t)
-        return {"metric": metric, "value": r.mean(metric, t), "steps": t, "synops_per_mac": float(r.synops[r.at(t)]),
-                "network": r.variant.says if r.variant else name, "lost": lost["mean"], "p_t": lost["p_t"],
-                "p_wilcoxon": lost["p_wilcoxon"]}  # fmt: skip
+        says = r.variant.says if r.variant else name
+        spent = {"steps": t, "latency": t * r.windows, "synops_per_mac": float(r.synops[r.at(t)]), "network": says}
+        return {"metric": metric, "value": r.mean(metric, t), **spent, "lost": lost["mean"],
+                **{key: lost[key] for key in ("se", "p_t", "p_wilcoxon", "n")}}  # fmt: skip
 
     compiled, tuned = part(names[0]), part(names[1])
-    exact = {"metric": metric, "value": teacher.mean(metric), "steps": 0, "synops_per_mac": 0.0}
+    exact = {"metric": metric, "value": teacher.mean(metric), "steps": 0, "synops_per_mac": None}
     return {"teacher": exact, "compiled": compiled, "fine_tuned": tuned, "paired_p": tuned["p_t"]}

@@ -37,18 +37,19 @@ class Exact:
 
 
 class Spiking:
-    """A compiled network on the fast engine, with what it spends."""
+    """A compiled network on the fast engine, with what it spends. One of neurons that wait has one prefix, the last."""
 
     def __init__(self, file: Path):
         self.model = snncc.load(file)
         self.last = self.model.network.meta["timesteps"]
-        self.steps = tuple(t for t in PREFIXES if t <= self.last)
+        self.waits = any(p.waits for p in self.model.network.populations)
+        self.steps = (self.last,) if self.waits else tuple(t for t in PREFIXES if t <= self.last)
         self.synops, self.events = np.zeros(self.last, np.int64), np.zeros(self.last, np.int64)
         self.pools = pooled(self.model.network)
         self.macs = self.teacher_macs = self.patches = 0
 
     def __call__(self, image: Array) -> list[Array]:
-        result = self.model.run(image, over_time=True)
+        result = self.model.run(image, over_time=not self.waits)
         self.synops += np.cumsum(result.counts.synops_per_step)
         assert result.counts.counts is not None
         for name, events in result.counts.counts.events.items():
@@ -57,12 +58,13 @@ class Spiking:
         self.macs += result.counts.totals["macs"]
         self.teacher_macs += result.counts.totals["teacher_macs"]
         self.patches += 1
-        return [result.over_time["out"][t - 1] for t in self.steps]
+        return [result.outputs["out"]] if self.waits else [result.over_time["out"][t - 1] for t in self.steps]
 
     def spent(self) -> dict[str, Any]:
         at = [t - 1 for t in self.steps]
         return {"synops": self.synops[at].tolist(), "events": self.events[at].tolist(), "macs": self.macs,
-                "teacher_macs": self.teacher_macs, "patches": self.patches}  # fmt: skip
+                "teacher_macs": self.teacher_macs, "patches": self.patches,
+                "windows": self.model.network.windows}  # fmt: skip
 
 
 def pooled(network: Network) -> set[str]:

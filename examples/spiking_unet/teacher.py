@@ -63,14 +63,14 @@ def trained(task: Task, settings: Settings, folder: Path, file: Path | None = No
         model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})
     epochs = -(-settings.epochs // 2) if goes_on else settings.epochs
     area = task.crop[0] * task.crop[1]
-    count = max(1, round(settings.batch_megapixels * 1e6 / area))
+    count = max(1, round(settings.batch_megapixels[task.denoises] * 1e6 / area))
     steps = max(1, round(settings.epoch_megapixels * 1e6 / (count * area)))
     crops, validation = Crops(task, task.crop, settings), chosen(task, "val", settings)
     found = train(
         model, lambda epoch: (crops.batch(count) for _ in range(steps)),
         lambda network, batch: loss_of(task)(network(batch[0]).float(), batch[1]),
         lambda network: scored(network, task, validation), folder,
-        Plan(epochs, steps, settings.rate, clip=1.0, seed=settings.seed),
+        Plan(epochs, steps, settings.rate[task.denoises], clip=1.0, seed=settings.seed),
     )  # fmt: skip
     data = COLOUR if task.data == "cbsd68" else "the training split"
     meta = {

@@ -25,8 +25,9 @@ LADDER = 3.75  # the public code's thresholds are (2, 1, 1/2, 1/4) times lambda:
 class Variant:
     """
     Args:
-        neuron: as `snncc compile` names it. steps: of its longest run. per: connection (a lambda for each population),
-            layer (one for all that are read together), or channel. factor: of lambda, the most a step can say.
+        neuron: as `snncc compile` names it; or radix, of so many digits as steps. steps: of its longest run. per:
+            connection (a lambda for each population), layer (one for all that are read together), or channel. factor:
+            of lambda, the most a step can say.
         start, tuned_at: the variant that this one is fine-tuned from, with so many steps. budget: SynOps per teacher
             MAC that fine-tuning keeps to.
     """
@@ -44,6 +45,9 @@ class Variant:
     @property
     def says(self) -> str:
         """For tables."""
+        if self.neuron == "radix":
+            tuned = f", fine-tuned within {self.budget:g} SynOps" if self.budget else ", fine-tuned"
+            return f"radix:{self.steps}, the compiler's default" + (tuned if self.start else "")
         kind = self.neuron.replace("multi-threshold:", "MT-").replace("if", "IF").replace(":", " ")
         how = {"connection": "connection-wise", "layer": "layer-wise", "channel": "per channel"}[self.per]
         least = "least squares" if self.calibration == "mse" else self.calibration.replace("percentile:", "") + " %"
@@ -58,6 +62,7 @@ def variants(task: Task, settings: Settings) -> tuple[Variant, ...]:
     paper = Variant("mt4", four, middle)
     neuron, steps = settings.own[task.denoises]
     own = Variant("own", neuron, steps, "mse", "channel")
+    radix = Variant("radix", "radix", settings.digits[task.denoises], "default", "channel")
     budget = None if task.denoises else settings.budget
     found = [
         base,
@@ -67,10 +72,12 @@ def variants(task: Task, settings: Settings) -> tuple[Variant, ...]:
         replace(paper, name="mt4-layer", per="layer"),
         replace(paper, name="mt4-ladder", factor=LADDER),
         own,
+        radix,
         replace(paper, name="mt4-tuned", start="mt4", tuned_at=settings.tuned_steps),
-        replace(own, name="own-tuned", start="own", tuned_at=steps, budget=budget),
+        replace(radix, name="radix-tuned", start="radix", tuned_at=radix.steps, budget=budget),
     ]
-    if task.name in settings.if_tuned:
+    if task.name in settings.more_tuned:
+        found.append(replace(own, name="own-tuned", start="own", tuned_at=steps, budget=budget))
         found.append(replace(base, name="if-tuned", start="if", tuned_at=2 * settings.tuned_steps))
     return tuple(found)
 
@@ -109,10 +116,12 @@ def compile_one(teacher: Path, file: Path, task: Task, variant: Variant, setting
     clock = perf_counter()
     file.parent.mkdir(parents=True, exist_ok=True)
     passes = [] if variant.factor == 1 else [f"threshold-scale{{factor={variant.factor}}}"]
+    options: dict[str, Any] = {"neuron": variant.neuron, "timesteps": variant.steps, "calibration": variant.calibration}
+    if variant.neuron == "radix":
+        options = {"code": f"radix:{variant.steps}"}
     network = snncc.compile(
-        teacher, file, calibrate=calibration(task, settings), neuron=variant.neuron, timesteps=variant.steps,
-        calibration=variant.calibration, per=variant.per, passes=passes,
-    )  # fmt: skip
+        teacher, file, calibrate=calibration(task, settings), per=variant.per, passes=passes, **options
+    )
     return {"neurons": sum(p.size for p in network.populations if p.fires), "seconds": round(perf_counter() - clock, 1)}
 
 
