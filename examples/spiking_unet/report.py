@@ -226,7 +226,7 @@ def _energy(done: dict[Task, dict[str, Result]]) -> str:
 
 
 def _trainings(context: Context[Settings], done: dict[Task, dict[str, Result]]) -> str:
-    rows = []
+    rows: list[list[Any]] = []
     for task in done:
         taught = context.work / "teachers" / f"{task.name}.json"
         if taught.exists():
