@@ -148,7 +148,7 @@ class Rows:
         if most < 1:
             raise PassError(
                 "a membrane could overflow in one step", node=self.post.name,
-                remedy="scale its layer of the teacher down, or --precision float32",
+                remedy="larger thresholds (a nearly silent channel has tiny ones: --per layer), or --precision float32",
             )
         return most
 
