@@ -16,14 +16,15 @@ from benchmarks.conversion import __main__ as command
 from benchmarks.conversion import measure, peers, recipes, report, side_by_side, tasks
 from benchmarks.conversion.agreement import agrees
 from benchmarks.conversion.recipes import Goal
+from examples.kit.stats import differences
 
 
 def test_paired_statistics() -> None:
     """By hand: the differences 1, 2, 6 have the mean 3, and squares of deviations 4 + 1 + 9 = 14 over 2."""
-    found = measure.paired([11, 12, 16], [10, 10, 10])
+    found = differences([11, 12, 16], [10, 10, 10])
     assert found == {"mean": 3, "sd": pytest.approx(7**0.5), "se": pytest.approx((7 / 3) ** 0.5)}
     with pytest.raises(ValueError, match="two units"):
-        measure.paired([1], [0])
+        differences([1], [0])
 
 
 def row(recipe: str, mean: float, se: float, synops: float, **against: Any) -> dict[str, Any]:

@@ -17,21 +17,12 @@ import snncc
 from benchmarks import hippocampus as h
 from benchmarks.conversion.recipes import GOALS, Recipe, aimed
 from benchmarks.conversion.tasks import Task
+from examples.kit.stats import differences
 from examples.kit.work import finished
 from snncc.errors import SnnccError
 
 COUNTED = ("synops", "synops_nonzero", "events", "macs", "teacher_macs")
 COMPILER = ("snncc", "passes", "runtime")
-
-
-def paired(reference: Sequence[float], scores: Sequence[float]) -> dict[str, float]:
-    """What is lost of the reference: mean of the differences by unit, their standard deviation (n - 1), and the
-    standard error of the mean. Raises ValueError below two units."""
-    lost = np.subtract(np.asarray(reference, float), np.asarray(scores, float))
-    if lost.size < 2:
-        raise ValueError("a standard error needs two units")
-    deviation = float(lost.std(ddof=1))
-    return {"mean": float(lost.mean()), "sd": deviation, "se": deviation / lost.size**0.5}
 
 
 def compile_one(task: Task, recipe: Recipe, file: Path) -> dict[str, Any]:
@@ -169,8 +160,8 @@ def _measured(
         "units": len(own),
         "score": float(np.mean(own)),
         "teacher": float(np.mean(truth[: len(own)])),
-        "lost": paired(truth[: len(own)], own),
-        "against": {other: paired(theirs, own) for other, theirs in others.items() if len(theirs) == len(own)},
+        "lost": differences(truth[: len(own)], own),
+        "against": {other: differences(theirs, own) for other, theirs in others.items() if len(theirs) == len(own)},
         "events_per_neuron": total["events"] / neurons / total["samples"],
         "synops_per_teacher_mac": total["synops"] / total["teacher_macs"],
         "run_seconds": sum(part["seconds"] for part in parts),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.conversion.measure import paired
 from benchmarks.conversion.recipes import RATE
+from examples.kit.stats import differences
 
 STEPS = (4, 8, 16, 32)
 Row = Mapping[str, Any]
@@ -24,7 +24,7 @@ def peer_points(found: Row, truth: Sequence[float]) -> list[dict[str, Any]]:
                     "recipe": row["recipe"],
                     "steps": row["timesteps"],
                     "units": len(own),
-                    "lost": paired(truth[: len(own)], own),
+                    "lost": differences(truth[: len(own)], own),
                     "score": sum(own) / len(own),
                     "events_per_neuron": row["spikes_per_neuron"],
                     "synops_per_teacher_mac": row["synops_per_mac"],
@@ -50,7 +50,7 @@ def same_steps(ours: Sequence[Row], peers: Sequence[Row]) -> list[dict[str, Any]
             if not able:
                 continue
             our = max(able, key=lambda row: mean(row["scores"][:n]))
-            margin = paired(our["scores"][:n], their["scores"])
+            margin = differences(our["scores"][:n], their["scores"])
             table.append(
                 {"steps": steps, "system": system, "units": n, "ours": our["recipe"], "theirs": their["recipe"],
                  "our_score": mean(our["scores"][:n]), "their_score": their["score"],

@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import hippocampus as h
 from benchmarks.conversion.teachers import data
 from benchmarks.hippocampus import Array
+from examples.kit.paths import data_root
 from snncc.ingest import ingest
 from snncc.runtime.host import HostSession
 
@@ -162,7 +163,7 @@ class Denoising(Task):
 
 
 def absent(folder: str) -> str | None:
-    path = data.data_root() / folder
+    path = data_root() / folder
     return None if path.is_dir() else f"no data in {path}"
 
 

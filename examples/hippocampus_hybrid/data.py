@@ -13,6 +13,7 @@ from rich.progress import track
 from examples.hippocampus import data as volumes
 from examples.hippocampus_hybrid.settings import Settings
 from snncc.errors import DataError
+from snncc.onnx_file import replacing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SPLITS = ("train", "val", "test")
@@ -34,15 +35,14 @@ def prepare(work: Path, limit: int | None = None) -> Path:
     found = [volumes.load_case(name, 2) for name in track([n for s in SPLITS for n in names[s]], "volumes")]
     ends = np.cumsum([len(names[split]) for split in SPLITS])
     file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_suffix(".half.npz")
-    np.savez_compressed(
-        half,
-        images=np.rint(np.concatenate([image for image, _ in found]) * 255).astype(np.uint8),
-        labels=np.concatenate([label for _, label in found]).astype(np.uint8),
-        subjects=np.repeat(np.arange(len(found)), [len(image) for image, _ in found]),
-        splits=ends,
-    )
-    half.replace(file)
+    with replacing(file) as draft:
+        np.savez_compressed(
+            draft,
+            images=np.rint(np.concatenate([image for image, _ in found]) * 255).astype(np.uint8),
+            labels=np.concatenate([label for _, label in found]).astype(np.uint8),
+            subjects=np.repeat(np.arange(len(found)), [len(image) for image, _ in found]),
+            splits=ends,
+        )
     return file
 
 

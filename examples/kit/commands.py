@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import click
 
+from examples.kit.paths import ROOT
 from snncc.errors import OptionError, SnnccError
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = ("small", "paper")
 STAGES = ("prepare", "teacher", "compile", "finetune", "evaluate", "report")
 S = TypeVar("S")

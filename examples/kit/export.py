@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snncc.ingest import ingest
+from snncc.onnx_file import replacing
 from snncc.runtime.host import HostSession
 
 TOLERANCE = 1e-5  # of the largest output
@@ -40,18 +41,17 @@ def export(
         opset_version=20, input_names=list(inputs), output_names=list(outputs),
     )  # fmt: skip
     proto = program.model_proto
-    _strip(proto)
+    strip_debug(proto)
     for key, value in meta.items():
         proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     onnx.checker.check_model(proto, full_check=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(file.name + ".half")
-    onnx.save(proto, half)
-    half.replace(file)
+    with replacing(file) as draft:
+        onnx.save(proto, draft)
     return _difference(model, inputs, outputs, file)
 
 
-def _strip(proto: onnx.ModelProto) -> None:
+def strip_debug(proto: onnx.ModelProto) -> None:
     """Remove stack traces, module paths and doc strings: local paths, which differ between equal exports."""
     graph = proto.graph
     proto.doc_string = graph.doc_string = ""

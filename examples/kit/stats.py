@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+
+
+def differences(reference: Sequence[float], scores: Sequence[float]) -> dict[str, float]:
+    """What is lost of the reference: mean of the differences, their standard deviation (n - 1), and the standard error
+    of the mean. Raises ValueError below two of them."""
+    lost = np.subtract(np.asarray(reference, float), np.asarray(scores, float))
+    if lost.size < 2:
+        raise ValueError("a standard error needs two units")
+    deviation = float(lost.std(ddof=1))
+    return {"mean": float(lost.mean()), "sd": deviation, "se": deviation / lost.size**0.5}
 
 
 def paired(teacher: Sequence[float], scores: Sequence[float]) -> dict[str, Any]:
@@ -19,12 +28,12 @@ def paired(teacher: Sequence[float], scores: Sequence[float]) -> dict[str, Any]:
     Raises:
         ValueError: fewer than two subjects, or not as many of both.
     """
-    if len(teacher) != len(scores) or len(scores) < 2:
+    from scipy import stats  # only for the tests
+
+    if len(teacher) != len(scores):
         raise ValueError(f"{len(teacher)} and {len(scores)} scores cannot be paired")
-    lost = np.subtract(np.asarray(teacher, float), np.asarray(scores, float))
-    deviation = float(lost.std(ddof=1))
-    found = {"n": lost.size, "mean": float(lost.mean()), "sd": deviation, "se": deviation / lost.size**0.5}
-    if not lost.any():
+    found = {"n": len(scores), **differences(teacher, scores)}
+    if np.array_equal(teacher, scores):
         return {**found, "p_t": 1.0, "p_wilcoxon": 1.0}
-    p_t = 0.0 if deviation == 0 else float(stats.ttest_rel(teacher, scores).pvalue)
-    return {**found, "p_t": p_t, "p_wilcoxon": float(stats.wilcoxon(lost).pvalue)}
+    p_t = 0.0 if found["sd"] == 0 else float(stats.ttest_rel(teacher, scores).pvalue)
+    return {**found, "p_t": p_t, "p_wilcoxon": float(stats.wilcoxon(teacher, scores).pvalue)}

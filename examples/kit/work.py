@@ -11,13 +11,14 @@ from typing import Any
 
 from rich.progress import Progress
 
+from snncc.onnx_file import replacing
+
 
 def keep(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".half")
-    half.write_text(text)
-    half.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(text)
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:

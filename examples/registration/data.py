@@ -6,7 +6,6 @@ Volumes become network inputs by the steps that the exported teacher records (`s
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from examples.kit.paths import data_root
+from snncc.cli.files import write_arrays
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.volumes import read_volume
 from snncc.errors import DataError
 
 Array = NDArray[Any]
 Pair = tuple[str, str]  # fixed, moving
+FLOW = "flow"  # the networks' output
 GRIDS = {"hippocampus": (48, 64, 48), "brain-2mm": (80, 96, 112), "brain-1mm": (160, 192, 224)}
 SPACING = {"hippocampus": 1.0, "brain-2mm": 2.0, "brain-1mm": 1.0}
 
@@ -33,14 +35,13 @@ def preprocess(name: str) -> dict[str, Any]:
         "orientation": "RAS" if name == "hippocampus" else "LIA",
         "intensity": {"percentiles": [1, 99]},
         "labels": None,
-        "displacement": {"output": "flow", "moving": "moving"},
+        "displacement": {"output": FLOW, "moving": "moving"},
     }
 
 
 def root() -> Path:
-    """The folder of all data sets: $SNNCC_SHARED/data, or ../shared/data beside the repository."""
-    shared = os.environ.get("SNNCC_SHARED", Path(__file__).resolve().parents[3] / "shared")
-    folder = Path(shared) / "data"
+    """The folder of all data sets. Raises DataError where there is none."""
+    folder = data_root()
     if not folder.is_dir():
         raise DataError("there are no data", file=str(folder), remedy="set SNNCC_SHARED to the folder that has data/")
     return folder
@@ -116,9 +117,7 @@ def prepare(name: str, file: Path, keep: Sequence[str] | None = None) -> None:
         if path(name, volume, "labels").exists():
             arrays[f"labels/{volume}"] = labels(name, volume)
     file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_suffix(".half.npz")
-    np.savez(half, **arrays)  # type: ignore[arg-type]
-    half.replace(file)
+    write_arrays(file, arrays)
 
 
 @cache

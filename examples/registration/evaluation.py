@@ -15,7 +15,7 @@ from torch import Tensor
 
 import snncc
 from examples.registration.conversion import BLOCKS
-from examples.registration.data import GRIDS, SPACING, Array, Pair, split
+from examples.registration.data import FLOW, GRIDS, SPACING, Array, Pair, split
 from examples.registration.fields import integrate
 from examples.registration.metrics import of_pair
 from examples.registration.settings import Settings
@@ -24,7 +24,6 @@ from snncc.ingest import ingest
 from snncc.run_counts import RunCounts
 from snncc.runtime.host import HostSession
 
-FLOW = "flow"
 MAC, AC = 4.6, 0.9  # pJ of a 32-bit multiply-accumulate and of an addition at 45 nm (Horowitz, 2014)
 Run = Callable[[Mapping[str, Array]], tuple[Array, RunCounts | None]]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from examples.kit.export import export
 from examples.kit.training import Plan, train
-from examples.registration.data import Array, Pair, preprocess, split, volumes
+from examples.registration.data import FLOW, Array, Pair, preprocess, split, volumes
 from examples.registration.fields import diffusion, integrate, ncc, soft_dice, warp
 from examples.registration.metrics import dice_by_label, moved
 from examples.registration.networks import MERGES, Teacher
@@ -120,7 +120,7 @@ def teach(lesson: Lesson, settings: Settings, file: Path, folder: Path) -> dict[
     sample = {name: first[name][None] for name in ("fixed", "moving")}
     about = {"lesson": lesson.name, "data": data, "val_dice": done["best"]["score"], "seed": settings.seed}
     meta = {"snncc.preprocess": preprocess(data), "snncc.teacher": about}
-    difference = export(model, sample, ["flow"], folder / "teacher.onnx", meta)
+    difference = export(model, sample, [FLOW], folder / "teacher.onnx", meta)
     return {**done, "difference": difference}
 
 

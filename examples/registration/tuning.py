@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from examples.registration.conversion import Spiking, lesson_of
-from examples.registration.data import Array, Pair, split
+from examples.registration.data import FLOW, Array, Pair, split
 from examples.registration.fields import integrate
 from examples.registration.metrics import moved
 from examples.registration.settings import Settings
@@ -25,8 +25,6 @@ from snncc.trainer import SpikingModule
 from snncc.trainer import fit as fitting
 from snncc.trainer.forward import Trace
 from snncc.trainer.losses import rate, rate_target
-
-FLOW = "flow"
 
 
 @dataclass(frozen=True)

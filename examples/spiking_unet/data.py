@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from examples.kit.commands import ROOT
+from examples.kit.paths import data_root
 from examples.spiking_unet.settings import Settings
 from examples.spiking_unet.tasks import IGNORED, Array, Picture, Task, patches
 from snncc.errors import DataError
 
 STRETCH = (0.5, 99.5)  # percentiles of a retina that become 0 and 1
 VOID = 11
-
-
-def root() -> Path:
-    """The folder with a folder for each set."""
-    return Path(os.environ.get("SNNCC_SHARED", ROOT.parent / "shared")) / "data"
 
 
 def pictures(task: Task, split: str, settings: Settings) -> list[Picture]:
@@ -33,7 +27,7 @@ def pictures(task: Task, split: str, settings: Settings) -> list[Picture]:
     Raises:
         DataError: the data set is not there.
     """
-    folder = root() / task.data.replace("cbsd68", "bsd").replace("bsd68", "bsd")
+    folder = data_root() / task.data.replace("cbsd68", "bsd").replace("bsd68", "bsd")
     if not folder.is_dir():
         remedy = "set SNNCC_SHARED to the folder above data"
         raise DataError("the data set is not there", file=str(folder), remedy=remedy)
@@ -83,11 +77,11 @@ def _camseq(folder: Path, name: str, settings: Settings) -> Picture:
 def _clean(task: Task, split: str, settings: Settings) -> Iterator[tuple[str, Array]]:
     """(name, [C, H, W] in 0..1). There is no colour training set: CamSeq01's frames stand in for train and val."""
     if task.inputs == 3 and split != "test":
-        folder = root() / "camseq01"
+        folder = data_root() / "camseq01"
         names = json.loads((folder / "split.json").read_text())[split]
         files = [folder / "images" / f"{name}.png" for name in names]
     else:
-        folder = root() / "bsd"
+        folder = data_root() / "bsd"
         key = {"train": "train400_train", "val": "train400_val", "test": f"test_{task.data}"}[split]
         names = json.loads((folder / "split.json").read_text())[key]
         files = [folder / (task.data if split == "test" else "train400") / f"{name}.png" for name in names]

@@ -10,8 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
-from examples.kit.commands import ROOT, read
+from examples.kit.commands import read
 from examples.kit.pages import table
+from examples.kit.paths import ROOT
 from examples.kit.work import keep
 from examples.spiking_unet import drawings
 from examples.spiking_unet.data import pictures

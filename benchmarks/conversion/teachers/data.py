@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from examples.kit.paths import data_root
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Split = Literal["train", "val", "test"]
 
@@ -24,12 +26,6 @@ SIGMA = 25 / 255  # of the noise, for pixels in [0, 1]
 NOISE_SEEDS = {"train": 1_000_000, "val": 2_000_000, "test": 0}  # the noise of image i is drawn from seed + i
 BSD_SHAPE = (321, 481)  # every test image, portraits turned
 _BSD = {"train": ("train400_train", "train400"), "val": ("train400_val", "train400"), "test": ("test_bsd68", "bsd68")}
-
-
-def data_root() -> Path:
-    """The folder with `cifar10` and `bsd`."""
-    repository = Path(__file__).resolve().parents[3]
-    return Path(os.environ.get("SNNCC_SHARED", repository.parent / "shared")) / "data"
 
 
 def default_cache() -> Path:

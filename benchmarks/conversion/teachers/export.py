@@ -12,6 +12,8 @@ import onnxruntime
 import torch
 from torch import nn
 
+from examples.kit.export import strip_debug
+
 OPSET = 20
 TOLERANCE = 1e-4
 # images as they are, pixels / 255; outputs are values, not labels
@@ -39,7 +41,7 @@ def export(module: nn.Module, path: Path, sample: np.ndarray[Any, Any], output: 
     )
     assert program is not None
     proto = program.model_proto
-    _strip_debug(proto)
+    strip_debug(proto)
     for key, value in (("snncc.preprocess", PREPROCESS), ("snncc.teacher", teacher)):
         proto.metadata_props.add(key=key, value=json.dumps(value))
     onnx.checker.check_model(proto, full_check=True)
@@ -53,14 +55,3 @@ def export(module: nn.Module, path: Path, sample: np.ndarray[Any, Any], output: 
     partial = path.with_suffix(".part")
     onnx.save(proto, partial)
     partial.replace(path)
-
-
-def _strip_debug(proto: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about its source: it holds local paths and makes equal weights differ."""
-    graph = proto.graph
-    proto.doc_string = graph.doc_string = ""
-    del proto.metadata_props[:]
-    del graph.metadata_props[:]
-    for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
-        item.doc_string = ""
-        del item.metadata_props[:]
