@@ -87,7 +87,7 @@ def settings() -> Settings:
     return replace(
         small, channels=((2, 4, 4, 8), (2, 4, 4, 8)), epochs=(1, 1), pairs_an_epoch=(2, 2), calibration=2,
         codes=("radix:2",), steps=(2,), percentiles=(50, 99), paper_steps=2, tuned_codes=("radix:2",), signed_steps=2,
-        tune_epochs=(1, 1), tune_pairs=(2, 1),
+        tune_epochs=(1, 1), tune_pairs=(2, 1), leaky_epochs=1, leaky_pairs=2,
     )  # fmt: skip
 
 

@@ -95,7 +95,6 @@ def conversions(settings: Settings) -> list[Spiking]:
     found += [paper(main, settings.paper_steps, p, barriers=True) for p in settings.percentiles]
     for lesson in ("average", "no-skips", "velocity", "label-dice"):
         found.append(Spiking(lesson, code=settings.codes[-1]))
-    found.append(paper("label-dice", settings.paper_steps, settings.percentiles[0]))
     return found + [run.start for run in tunings(settings) if run.start not in found]
 
 
@@ -106,12 +105,12 @@ def paper(lesson: str, steps: int, percentile: float, **more: Any) -> Spiking:
 
 def tunings(settings: Settings) -> list[Spiking]:
     """All networks that are fine-tuned, in order of importance."""
-    first, steps, main = settings.percentiles[0], settings.paper_steps, ("hippocampus", "brain")
+    chosen, steps, main = settings.tuned_percentile, settings.paper_steps, ("hippocampus", "brain")
     return [
         *(Spiking(lesson, code=code, tuned=True) for code in settings.tuned_codes for lesson in main),
-        paper("hippocampus", steps, first, tuned=True),
-        paper("hippocampus", steps, first, tuned=True, distill=settings.distill),
-        paper("label-dice", steps, first, tuned=True),
+        paper("hippocampus", steps, chosen, tuned=True),
+        paper("hippocampus", steps, chosen, tuned=True, distill=settings.distill),
+        paper("label-dice", steps, chosen, tuned=True),
         Spiking("hippocampus", steps=settings.signed_steps, tuned=True),
     ]
 

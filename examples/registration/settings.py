@@ -10,13 +10,15 @@ from typing import Any
 class Settings:
     """brain: the set of the main result. Of both sets, [hippocampus, brain]: channels: of the four encoder blocks;
     epochs, pairs_an_epoch: of a teacher; smoothness: weight of the diffusion loss; tune_epochs, tune_pairs,
-    tune_smoothness: of fine-tuning.
+    tune_smoothness, tune_rate, tune_distill: of fine-tuning; the last is the weight of the distance from the teacher's
+    displacement, of this project's networks.
 
-    rate, floor, tune_rate, clip: learning rates (cosine from rate to floor), largest norm of a gradient; window: of
+    rate, floor, clip: learning rates (cosine from rate to floor), largest norm of a gradient; window: of
     NCC; calibration: pairs a network is calibrated on; test_pairs: at most so many (0: all).
     codes, steps: of the default networks; percentiles, paper_steps: of SpikeReg's; tuned_codes, signed_steps: of
-    what is fine-tuned; rate_weight, target_weight, target: of the costs of rates; distill: of the teacher's
-    displacement.
+    what is fine-tuned; tuned_percentile, leaky_epochs, leaky_pairs, leaky_rate: of fine-tuning SpikeReg's;
+    rate_weight, target_weight, target: of the costs of rates; distill: weight of the teacher's displacement in the
+    finding on distillation.
     """
 
     seed: int
@@ -40,7 +42,12 @@ class Settings:
     tune_epochs: tuple[int, int]
     tune_pairs: tuple[int, int]
     tune_smoothness: tuple[float, float]
-    tune_rate: float
+    tune_rate: tuple[float, float]
+    tune_distill: tuple[float, float]
+    tuned_percentile: float
+    leaky_epochs: int
+    leaky_pairs: int
+    leaky_rate: float
     rate_weight: float
     target_weight: float
     target: float

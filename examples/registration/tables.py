@@ -152,7 +152,7 @@ def trainings(found: Found) -> str:
 
 def findings(found: Found) -> str:
     """The two findings that SpikeReg reports as negative, as far as they were measured."""
-    steps, first = found.settings.paper_steps, found.settings.percentiles[0]
+    steps, first = found.settings.paper_steps, found.settings.tuned_percentile
     plain = paper("hippocampus", steps, first, tuned=True)
     told = paper("hippocampus", steps, first, tuned=True, distill=found.settings.distill)
     lines = []

@@ -94,20 +94,21 @@ def tune(run: Spiking, settings: Settings, start: Path, teacher: Path, file: Pat
         What each epoch was worth, the best one, rates by population before and after, and seconds.
     """
     torch.set_num_threads(1)
-    clock, lesson = perf_counter(), lesson_of(run, settings)
+    clock, lesson, leaky = perf_counter(), lesson_of(run, settings), run.neuron == "leaky"
     data, parts = lesson.data, split(lesson.data)
-    module = SpikingModule.from_file(start, surrogate="sigmoid" if run.neuron == "leaky" else "triangle")
-    rates = dict.fromkeys(("weights", "biases", "thresholds", "leaks"), settings.tune_rate)
-    plan = fitting.Settings(
-        settings.of(data, "tune_epochs"), batch=1, rates=rates, clip=settings.clip, seed=settings.seed
-    )
-    shown = teacher if run.distill else None
+    epochs, pairs, step, distill = (settings.of(data, f"tune_{key}") for key in ("epochs", "pairs", "rate", "distill"))
+    if leaky:
+        epochs, pairs, step, distill = settings.leaky_epochs, settings.leaky_pairs, settings.leaky_rate, run.distill
+    module = SpikingModule.from_file(start, surrogate="sigmoid" if leaky else "triangle")
+    rates = dict.fromkeys(("weights", "biases", "thresholds", "leaks"), step)
+    plan = fitting.Settings(epochs, batch=1, rates=rates, clip=settings.clip, seed=settings.seed)
+    shown = teacher if distill else None
     done = fitting.fit(
-        module, Pairs(file, data, settings.of(data, "tune_pairs"), shown), Pairs(file, data, parts.tuning, shown),
-        Objective(settings, data, lesson.svf, run.distill), Overlap(parts.codes, lesson.svf), folder, plan,
+        module, Pairs(file, data, pairs, shown), Pairs(file, data, parts.tuning, shown),
+        Objective(settings, data, lesson.svf, distill), Overlap(parts.codes, lesson.svf), folder, plan,
         facts={"run": asdict(run)},
     )  # fmt: skip
-    module.save(folder / "tuned.snn.onnx", epochs=plan.epochs, distill=run.distill)
+    module.save(folder / "tuned.snn.onnx", epochs=plan.epochs, distill=distill)
     return {
         "history": [epoch.row() for epoch in done.history],
         "best": done.best.number,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from examples.kit.commands import Context
 from examples.kit.export import export
 from examples.kit.training import Plan, train
-from examples.kit.work import keep, once
+from examples.kit.work import finished, keep
 from examples.spiking_unet.data import Crops, pictures
 from examples.spiking_unet.network import UNet
 from examples.spiking_unet.scores import Score
@@ -39,11 +39,15 @@ def prepare(context: Context[Settings]) -> None:
 
 def teacher(context: Context[Settings]) -> None:
     """Train the U-Net of every task, and write teachers/TASK.onnx."""
-    torch.set_num_threads(context.workers)
-    for name in context.settings.tasks:
-        task = task_of(name, context.settings)
-        folder = context.work / "teachers" / name
-        once(folder.with_suffix(".json"), lambda: trained(task, context.settings, folder))  # noqa: B023
+    tasks = [task_of(name, context.settings) for name in context.settings.tasks]
+    for later in (False, True):
+        folders = {task: context.work / "teachers" / task.name for task in tasks if _later(task) == later}
+        jobs = {folder.with_suffix(".json"): (task, context.settings, folder) for task, folder in folders.items()}
+        finished(jobs, trained, context.workers, "teachers" if not later else "teachers that go on from others")
+
+
+def _later(task: Task) -> bool:
+    return task.sigma not in (0, FIRST)
 
 
 def trained(task: Task, settings: Settings, folder: Path, file: Path | None = None) -> dict[str, Any]:
@@ -54,10 +58,11 @@ def trained(task: Task, settings: Settings, folder: Path, file: Path | None = No
     Returns:
         What `examples.kit.training.train` says, and the largest difference between ONNX and torch.
     """
+    torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
     model = UNet(task.inputs, task.outputs, settings.channels, task.head, norm=not task.denoises)
     before = folder.with_name(f"{task.data}-{FIRST}") / "best.ckpt"
-    goes_on = task.sigma not in (0, FIRST) and before.exists()
+    goes_on = _later(task) and before.exists()
     if goes_on:
         state = torch.load(before, map_location="cpu", weights_only=False)["state_dict"]
         model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from examples.kit.commands import Context
-from examples.kit.work import digest, once
+from examples.kit.work import digest, finished
 from examples.spiking_unet.data import Crops
 from examples.spiking_unet.runs import Exact
 from examples.spiking_unet.scores import Score
@@ -55,15 +55,15 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Aim:
-    """The task's loss, and SynOps above a budget (None: any number). Where there are a teacher's logits, its
-    probabilities take the place of the labels: some dozens of batches are too few to learn these better."""
+    """A loss, and SynOps above a budget (None: any number). Where there are a teacher's logits, its probabilities take
+    the place of the labels: some dozens of batches are too few to learn these better."""
 
-    task: Task
+    loss: str
     budget: float | None
 
     def __call__(self, trace: Trace, target: Tensor | Mapping[str, Tensor]) -> Tensor:
         if isinstance(target, Tensor):
-            found = Objective.of("l1" if self.task.denoises else "cross-entropy")(trace, target)
+            found = Objective.of(self.loss)(trace, target)
         else:
             logits, counted = output(trace), target["truth"] != IGNORED
             loss = F.cross_entropy(logits, target["teacher"].softmax(1), reduction="none")
@@ -73,18 +73,26 @@ class Aim:
 
 def finetune(context: Context[Settings]) -> None:
     """Fine-tune the networks that have a successor: networks/TASK/VARIANT-tuned.snn.onnx."""
-    torch.set_num_threads(context.workers)
+    jobs: dict[Path, tuple[Any, ...]] = {}
     for task, variant, start in trainings(context):
         if not start.exists():
             raise OptionError("the network is not compiled", file=str(start), remedy="run the stage compile")
         file, kept = model_file(context.work, task.name, variant.name), record(context, task, variant, start)
         teacher = teacher_file(context.work, task.name) if distils(task, variant) else None
-        once(kept, lambda: tuned(start, file, kept.with_suffix(""), task, variant, context.settings, teacher))  # noqa: B023
+        jobs[kept] = (start, file, kept.with_suffix(""), task, variant, context.settings, teacher)
+    finished(jobs, tuned, context.workers, "fine-tunings")
 
 
 def distils(task: Task, variant: Variant) -> bool:
     """Does it learn from the teacher? The paper's networks learn from labels, and denoising knows the clean image."""
     return variant.neuron == "radix" and not task.denoises
+
+
+def loss(task: Task, variant: Variant) -> str:
+    """The paper's mean absolute error or cross-entropy; of radix networks that denoise what PSNR is made of."""
+    if not task.denoises:
+        return "cross-entropy"
+    return "mse" if variant.neuron == "radix" else "l1"
 
 
 def epochs(variant: Variant, settings: Settings) -> int:
@@ -107,7 +115,7 @@ def record(context: Context[Settings], task: Task, variant: Variant, start: Path
     """Where what `tuned` says is kept; another one where the start or a setting of the training is another."""
     of, distilled = context.settings, distils(task, variant)
     what = [epochs(variant, of), of.tune_megapixels, of.tune_batch, rate(task, variant, of), of.tune_val_megapixels]
-    how = [*what, of.seed, of.parts, *(["probabilities"] if distilled else [])]
+    how = [*what, of.seed, of.parts, "probabilities" if distilled else loss(task, variant)]
     name = f"{variant.name}-{digest(start, task, variant, tuple(how))}.json"
     return context.work / "networks" / task.name / name
 
@@ -123,6 +131,7 @@ def tuned(
     Returns:
         history: rows of epochs, 0 being the start; best: the number of the one that is written; seconds.
     """
+    torch.set_num_threads(1)
     clock, area = perf_counter(), task.patch[0] * task.patch[1]
     network = read(start)
     module = SpikingModule(network, flow=not any(p.waits for p in network.populations))
@@ -134,10 +143,10 @@ def tuned(
     batch, rates = max(1, round(settings.tune_batch * 1e6 / area)), dict.fromkeys(GROUPS, rate(task, variant, settings))
     how = Training(epochs(variant, settings), batch, rates, budget=variant.budget, seed=settings.seed)
     show = Console()
-    show.print(f"{task.name}: {variant.says}", highlight=False)
     found = fit(
-        module, train, validation, Aim(task, variant.budget), Score(task), folder, how, cases=[0] * len(validation),
-        timesteps=variant.tuned_at, report=lambda epoch: show.print(line(epoch), highlight=False),
+        module, train, validation, Aim(loss(task, variant), variant.budget), Score(task), folder, how,
+        cases=[0] * len(validation), timesteps=variant.tuned_at,
+        report=lambda epoch: show.print(f"{task.name}, {variant.name}: {line(epoch)}", highlight=False),
     )  # fmt: skip
     module.save(file, variant=variant.name, best=found.best.number)
     history = [epoch.row() for epoch in found.history]
