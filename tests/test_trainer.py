@@ -15,6 +15,7 @@ from snncc.graph import Array, Graph
 from snncc.ingest import ingest
 from snncc.model import Model
 from snncc.network import Network
+from snncc.neurons import Leaky
 from snncc.onnx_file import read
 from tests.onnx_models import model as onnx_model
 from tests.random_teachers import teachers
@@ -129,6 +130,39 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     again = SpikingModule.from_file(tmp_path / "tuned.snn.onnx")
     agree(again, network, samples, 4)
     assert again.network.meta["training"][-1]["epochs"] == 1
+
+
+def test_winners_alone_keep_their_membranes(tmp_path: Path) -> None:
+    """Against a recursion by hand: the largest quarter of the membranes of a sample stays, before each step."""
+    graph = ingest(onnx_model("""agraph (float[1,1,4,4] x, float[2,1,1,1] w, float[1,2,1,1] v) => (float y) {
+  c = Conv (x, w)
+  a = Relu (c)
+  y = Conv (a, v)
+}"""))  # fmt: skip
+    network = compiled(graph, neuron="leaky:0.875:zero", precision="float32", calibration="max")
+    (name,) = (p.name for p in network.populations if isinstance(p.kind, Leaky))
+    module = SpikingModule(network, winners={name: 0.25})
+    samples, steps, count = batch_of(graph, 5, size=3), 8, 8
+    inputs = {key: torch.as_tensor(np.concatenate([s[key] for s in samples])) for key in samples[0]}
+    cell, (link,) = module.cell[name], (module.link[j.name] for j in network.incoming(network[name]))
+    trace, plain = (m.trace(inputs, steps).trains[name].spikes.detach() for m in (module, SpikingModule(network)))
+    current = torch.nn.functional.conv2d(inputs["x"], link.whole_weight().detach())
+    v, theta = cell.v0(cell.theta()).detach().expand(current.shape).clone(), cell.theta().detach().reshape(-1, 1, 1)
+    for t in range(steps):
+        kept = torch.zeros_like(v).flatten(1)
+        for k, row in enumerate(v.flatten(1)):
+            last = sorted(row.tolist())[-count]
+            kept[k] = torch.where(row >= last, row, 0.0)
+        charged = kept.reshape(v.shape) * 0.875 + current
+        fired = charged >= theta
+        assert torch.equal(trace[t], fired.float())
+        v = torch.where(fired, 0.0, charged)
+    assert not torch.equal(trace, plain)  # it does something here
+    saved = module.save(tmp_path / "n.snn.onnx")
+    assert saved.meta["training"][-1]["winners"] == {name: 0.25}
+    for wrong in ({name: 0.0}, {"nothing": 0.1}, {"y": 0.1}):
+        with pytest.raises(OptionError, match="winners"):
+            SpikingModule(network, winners=wrong)
 
 
 def error(link: Any) -> Any:

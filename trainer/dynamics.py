@@ -77,15 +77,16 @@ class Train:
 
 
 def stepper(
-    kind: Neuron, start: Tensor, theta: Tensor, dip: Tensor | None, leak: Tensor | None, rule: Rule
+    kind: Neuron, start: Tensor, theta: Tensor, dip: Tensor | None, leak: Tensor | None, rule: Rule, winners: float = 1
 ) -> Callable[[Tensor], Tensor]:
     """A function from the current of one step, [B, C, *spatial], to its spikes, for neurons that do not wait.
 
-    start: v0 in the shape of a current; theta, dip: [C, 1, ...]; leak: the multiplier of a leaky neuron.
+    start: v0 in the shape of a current; theta, dip: [C, 1, ...]; leak: the multiplier of a leaky neuron; winners: see
+    `strongest`, of neurons with one threshold.
     """
     match kind:
         case IntegrateFire():
-            return _integrate_fire(kind, start, theta, leak, rule)
+            return _integrate_fire(kind, start, theta, leak, rule, winners)
         case Signed() if dip is not None:
             return _signed(kind, start, theta, dip, rule)
         case MultiThreshold() if dip is not None:
@@ -93,13 +94,22 @@ def stepper(
     raise TypeError(f"no torch form of the neuron {kind.op}")
 
 
+def strongest(v: Tensor, share: float) -> Tensor:
+    """Membranes [B, ...] with zero in place of all but this share of each sample, those with the most (and what equals
+    the last of them): the winners-take-all of SpikeReg's code."""
+    rows = v.flatten(1)
+    least = rows.kthvalue(rows.shape[1] - max(1, round(share * rows.shape[1])) + 1, dim=1).values
+    return v * (v >= least.reshape(-1, *(1,) * (v.ndim - 1)))
+
+
 def _integrate_fire(
-    kind: IntegrateFire, v: Tensor, theta: Tensor, leak: Tensor | None, rule: Rule
+    kind: IntegrateFire, v: Tensor, theta: Tensor, leak: Tensor | None, rule: Rule, winners: float
 ) -> Callable[[Tensor], Tensor]:
     since = torch.full_like(v, 1e6)  # steps since the last spike
 
     def step(current: Tensor) -> Tensor:
         nonlocal v, since
+        v = v if winners == 1 else strongest(v, winners)
         u = v if leak is None else _leaked(v, leak, kind)
         charged = v if kind.fire_first else u + current
         with torch.no_grad():

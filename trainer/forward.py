@@ -192,7 +192,10 @@ class Forward:
         cell = self.module.cell[population.name]
         dtype, theta = self._membrane(cell, bound), cell.theta()
         start = cell.v0(theta).to(dtype).expand(population.shape).expand(shape)
-        step = stepper(cell.neuron, start, theta.to(dtype), cell.dip().to(dtype), cell.multiplier(), self.module.rule)
+        winners = self.module.winners.get(population.name, 1.0)
+        step = stepper(
+            cell.neuron, start, theta.to(dtype), cell.dip().to(dtype), cell.multiplier(), self.module.rule, winners
+        )
         return lambda current: step(current.to(dtype)).float()
 
     def _gate(self, population: Population) -> Train:

@@ -18,7 +18,7 @@ from snncc.errors import DataError, OptionError, PassError
 from snncc.interlude import stretches
 from snncc.network import Network
 from snncc.network_checks import verify_network
-from snncc.neurons import Neuron
+from snncc.neurons import IntegrateFire, Neuron
 from snncc.onnx_file import read, write
 from snncc.trainer.analog import AnalogParts
 from snncc.trainer.cells import Cell, Link
@@ -56,14 +56,18 @@ class SpikingModule(nn.Module):
         flow: train on accumulated flow (Wu et al., 2021): spikes are simulated without gradients, step by step; the
             gradient of a neuron's number of spikes by its summed current is 1 / theta where that current is above
             zero. Memory does not grow with the time steps.
+        winners: population with one threshold -> the share of a sample's membranes, the largest, that are kept before
+            each step; all others are set to zero (SpikeReg). For training only: the IR has no such neuron, engines run
+            what is saved without it, so spikes then differ.
 
     Raises:
-        OptionError: an unknown surrogate; a network whose time steps cannot be simulated one by one (flow).
+        OptionError: an unknown surrogate; a network whose time steps cannot be simulated one by one (flow); winners of
+            a population that has none, or a share outside (0, 1].
     """
 
     def __init__(
         self, network: Network, *, surrogate: str = "triangle", through_reset: bool = True, flow: bool = False,
-        precision: str | None = None,
+        precision: str | None = None, winners: Mapping[str, float] | None = None,
     ):  # fmt: skip
         super().__init__()
         if precision not in (None, "float32", network.meta.get("precision")):
@@ -77,6 +81,11 @@ class SpikingModule(nn.Module):
         self.cell = {p.name: Cell(network, p, self.bits) for p in neurons}
         self.link = {j.name: Link(network, j, self.bits) for p in neurons for j in network.incoming(p)}
         self.cells, self.links = nn.ModuleList(self.cell.values()), nn.ModuleList(self.link.values())
+        self.winners = dict(winners or {})
+        for name, share in self.winners.items():
+            if not 0 < share <= 1 or name not in self.cell or not isinstance(network[name].kind, IntegrateFire):
+                remedy = "a share in (0, 1] of a population of if or leaky neurons"
+                raise OptionError(f"winners: {share:g} of {name!r}", remedy=remedy)
         self.parts, self.stretches = AnalogParts(), stretches(network)
         self._fan_outs: dict[str, Tensor] = {}
         if flow:
@@ -134,6 +143,7 @@ class SpikingModule(nn.Module):
         Raises:
             PassError: with these integers a sum or a membrane could overflow; see `relearn_scales`.
         """
+        training |= {"winners": self.winners} if self.winners else {}
         done = [*self.network.meta.get("training", []), {"torch": torch.__version__, **training}]
         changed = self._changed().with_meta(training=done)
         if self.bits is not None:

@@ -30,6 +30,7 @@ def _blocks() -> list[list[str]]:
 
 BLOCKS = _blocks()
 LEAKY = ";".join(f"{name}:leaky:{tau}:zero" for tau, block in zip(TAUS, BLOCKS, strict=True) for name in block)
+WINNERS = dict.fromkeys((name for block in BLOCKS[1 : ENCODER + 1] for name in block), 0.1)
 BARRIERS = "rate-barriers{layers=" + ";".join(block[-1] for block in BLOCKS[: ENCODER + 1]) + "}"
 
 
@@ -41,7 +42,7 @@ class Spiking:
         lesson: its teacher. code: of the default form, or "". neuron: of a rate code, "leaky" for SpikeReg's. steps:
             time steps. percentile: of the values above zero, for its thresholds (0: least squares). barriers: do the
             encoder's blocks and the bottleneck hand on rates? tuned: is it fine-tuned? distill: weight of the distance
-            from the teacher's displacement.
+            from the teacher's displacement. winners: is it fine-tuned with SpikeReg's winners-take-all?
     """
 
     lesson: str
@@ -52,6 +53,7 @@ class Spiking:
     barriers: bool = False
     tuned: bool = False
     distill: float = 0.0
+    winners: bool = False
 
     @property
     def form(self) -> str:
@@ -64,7 +66,8 @@ class Spiking:
     @property
     def name(self) -> str:
         """One for each network."""
-        return "-".join([self.lesson, self.form, *(["tuned"] if self.tuned else []), *(["kd"] if self.distill else [])])
+        how = {"tuned": self.tuned, "kd": self.distill, "wta": self.winners}
+        return "-".join([self.lesson, self.form, *(key for key, there in how.items() if there)])
 
     @property
     def start(self) -> Spiking:
@@ -111,6 +114,7 @@ def tunings(settings: Settings) -> list[Spiking]:
         paper("hippocampus", steps, chosen, tuned=True),
         paper("hippocampus", steps, chosen, tuned=True, distill=settings.distill),
         paper("label-dice", steps, chosen, tuned=True),
+        paper("hippocampus", steps, chosen, tuned=True, winners=True),
         Spiking("hippocampus", steps=settings.signed_steps, tuned=True),
     ]
 

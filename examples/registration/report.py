@@ -23,6 +23,7 @@ from examples.registration.tables import (
     trainings,
     variants,
     whole,
+    winners,
 )
 from snncc.errors import DataError
 
@@ -78,7 +79,9 @@ def _page(
         "LABELS": labels(found, lesson, both + ([(best.name, title(best))] if best != start else [])),
         "PERCENTILES": percentiles(found), "RATES": rates(found, [start, *([best] if best != start else [])]),
         "ENERGY": _energy(found, best), "FINDINGS": findings(found) or "Not measured.", "VARIANTS": variants(found),
+        "WINNERS": winners(found) or "Not measured.",
         "SMOOTHNESS": _both(context.settings.smoothness), "TUNING": _both(context.settings.tune_smoothness),
+        "PERCENTILE": f"{context.settings.tuned_percentile:g}", "TUNE_RATES": _rates_of(context.settings),
         "WHOLE": whole(found) or "Not measured.", "TRAININGS": trainings(found),
     }  # fmt: skip
     for key, value in parts.items():
@@ -90,6 +93,10 @@ def _page(
 
 def _both(values: tuple[float, float]) -> str:
     return " and ".join(f"{value:g}" for value in values)
+
+
+def _rates_of(settings: Settings) -> str:
+    return f"{_both(settings.tune_rate)}, of SpikeReg's neurons {settings.leaky_rate:g}"
 
 
 def _verdict(found: Found, lesson: str, best: Spiking) -> str:

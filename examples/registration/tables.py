@@ -73,7 +73,8 @@ def title(run: Spiking) -> str:
         text = f"leaky, T = {run.steps}, {run.percentile:g} %{', rates between blocks' if run.barriers else ''}"
     else:
         text = f"{run.neuron}, T = {run.steps}"
-    return text + (", fine-tuned" if run.tuned else "") + (" with distillation" if run.distill else "")
+    how = {", fine-tuned": run.tuned, " with distillation": run.distill, " with winners": run.winners}
+    return text + "".join(words for words, there in how.items() if there)
 
 
 def _row(found: Found, lesson: str, name: str, what: str, extended: bool) -> list[Any]:
@@ -179,8 +180,25 @@ def findings(found: Found) -> str:
     return "\n\n".join(lines)
 
 
+def winners(found: Found) -> str:
+    """What SpikeReg's winners-take-all does to fine-tuning."""
+    settings = found.settings
+    plain, other = (
+        paper("hippocampus", settings.paper_steps, settings.tuned_percentile, tuned=True, winners=yes)
+        for yes in (False, True)
+    )
+    if not (found.has(plain.name) and found.has(other.name)):
+        return ""
+    rows = []
+    for run in (plain, other):
+        one = found.kept["tuned"][run.name]
+        at = [one["history"][k]["metric"] for k in (0, one["best"])]
+        rows.append([title(run), *(f"{value:.4f}" for value in at), f"{found.mean(run.name, 'dice'):.4f}"])
+    return table(("network", "validation, before", "after", "test pairs, on the engine"), rows)
+
+
 def _form(run: Spiking) -> tuple[Any, ...]:
-    return run.code, run.neuron, run.steps, run.percentile, run.barriers, run.tuned, run.distill
+    return run.code, run.neuron, run.steps, run.percentile, run.barriers, run.tuned, run.distill, run.winners
 
 
 def variants(found: Found) -> str:

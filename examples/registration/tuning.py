@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from examples.registration.conversion import Spiking, lesson_of
+from examples.registration.conversion import WINNERS, Spiking, lesson_of
 from examples.registration.data import FLOW, Array, Pair, split
 from examples.registration.fields import integrate
 from examples.registration.metrics import moved
@@ -99,7 +99,8 @@ def tune(run: Spiking, settings: Settings, start: Path, teacher: Path, file: Pat
     epochs, pairs, step, distill = (settings.of(data, f"tune_{key}") for key in ("epochs", "pairs", "rate", "distill"))
     if leaky:
         epochs, pairs, step, distill = settings.leaky_epochs, settings.leaky_pairs, settings.leaky_rate, run.distill
-    module = SpikingModule.from_file(start, surrogate="sigmoid" if leaky else "triangle")
+    surrogate, winners = "sigmoid" if leaky else "triangle", WINNERS if run.winners else None
+    module = SpikingModule.from_file(start, surrogate=surrogate, winners=winners)
     rates = dict.fromkeys(("weights", "biases", "thresholds", "leaks"), step)
     plan = fitting.Settings(epochs, batch=1, rates=rates, clip=settings.clip, seed=settings.seed)
     shown = teacher if distill else None
