@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -66,6 +66,19 @@ def double(x: int) -> int:
     return 2 * x
 
 
+def test_a_work_folder_holds_results_of_one_choice_of_settings(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Chosen(Settings):
+        SELECTING: ClassVar = ("levels",)
+
+    commands.settled(tmp_path / "work", Chosen((8,), 2))
+    commands.settled(tmp_path / "work", Chosen((8, 16), 2))
+    with pytest.raises(OptionError, match="epochs was 2, is 3") as caught:
+        commands.settled(tmp_path / "work", Chosen((8, 16), 3))
+    assert "--work" in str(caught.value)
+    assert "levels" not in (tmp_path / "work" / "settings.json").read_text()
+
+
 def test_kept_results_are_not_made_again(tmp_path: Path) -> None:
     work.keep(tmp_path / "1.json", "7")
     jobs = {tmp_path / f"{k}.json": (k,) for k in (1, 2)}
@@ -97,16 +110,24 @@ def test_a_results_page_must_say_what_every_system_says(tmp_path: Path) -> None:
     assert not (tmp_path / "y.md").exists()
 
 
-def test_the_best_epoch_is_kept_and_an_interrupted_training_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schedule", ["none", "cosine", "one-cycle", "plateau"])
+@pytest.mark.parametrize("better", [True, False])
+def test_the_best_epoch_is_kept_and_an_interrupted_training_goes_on(
+    tmp_path: Path, schedule: str, better: bool
+) -> None:
+    """Whether or not the score gets better from epoch to epoch, which it does as weights grow."""
     torch = pytest.importorskip("torch", reason="needs torch")
     training = pytest.importorskip("examples.kit.training", reason="needs lightning")
-    plan = training.Plan(epochs=4, steps=3, rate=0.1, schedule="none", bf16=False)
+    plan = training.Plan(epochs=4, steps=3, rate=0.1, schedule=schedule, patience=0, bf16=False)
+    begun: list[int] = []
 
     def run(folder: Path, stop: int | None = None) -> tuple[dict[str, Any], Any]:
         torch.manual_seed(0)
         model = torch.nn.Linear(2, 1)
+        begun.clear()
 
         def batches(epoch: int) -> Any:
+            begun.append(epoch)
             for _ in range(3):
                 yield torch.randn(4, 2)
                 if epoch == stop:
@@ -115,16 +136,19 @@ def test_the_best_epoch_is_kept_and_an_interrupted_training_goes_on(tmp_path: Pa
         def loss(net: Any, x: Any) -> Any:
             return (net(x)[:, 0] - x @ torch.tensor([1.0, -2.0])).square().mean()
 
-        found = training.train(model, batches, loss, lambda net: -float(loss(net, torch.eye(2))), folder, plan)
-        return found, model.state_dict()
+        def score(net: Any) -> float:
+            return float(net.weight[0, 0] - net.weight[0, 1]) * (1 if better else -1)
+
+        return training.train(model, batches, loss, score, folder, plan), model.state_dict()
 
     whole, wanted = run(tmp_path / "whole")
+    assert whole["best"]["epoch"] == (4 if better else 1) and begun == [0, 1, 2, 3]
     with pytest.raises(RuntimeError, match="power"):
-        run(tmp_path / "part", stop=2)
+        run(tmp_path / "part", stop=3)
     again, got = run(tmp_path / "part")
+    assert begun == [3]
     assert again["history"] == whole["history"] and len(whole["history"]) == 4
     assert all(torch.equal(got[name], wanted[name]) for name in wanted)
-    assert whole["best"]["score"] == max(row["score"] for row in whole["history"])
     assert run(tmp_path / "whole", stop=0)[0] == whole  # at its end: nothing is trained
 
 

@@ -196,6 +196,18 @@ def test_a_first_picture_from_the_teacher_that_lies_there(made_up: Path) -> None
     assert (made_up / "first.png").stat().st_size > 1000
 
 
+def test_a_first_picture_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch", "matplotlib", "scipy"):
+        pytest.importorskip(name)
+    from examples.spiking_unet.first import picture
+
+    monkeypatch.setenv("SNNCC_SHARED", str(tmp_path / "nothing"))
+    done = CliRunner().invoke(picture, ["--out", str(tmp_path / "first.png")], catch_exceptions=False)
+    assert done.exit_code == 0 and "made up" in done.output
+    f1 = [float(line.split("|")[3]) for line in done.output.splitlines()[2:6]]
+    assert f1[0] > 0.5 and f1[2] > 0.5  # vessels of a program are found by the U-Net and its MT-4 network
+
+
 def test_what_is_missing_is_said_and_what_to_do(made_up: Path) -> None:
     pytest.importorskip("torch")
     from examples.spiking_unet.stages import group

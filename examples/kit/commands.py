@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import click
 
 from examples.kit.paths import ROOT
+from examples.kit.work import keep
 from snncc.errors import OptionError, SnnccError
 
 SIZES = ("small", "paper")
@@ -57,6 +59,22 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
+def settled(work: Path, settings: Any) -> None:
+    """See to it that a work folder holds results of one choice of settings, kept there as settings.json. Those that its
+    class names in SELECTING only say which of the results are wanted.
+
+    Raises:
+        OptionError: the folder was made with others.
+    """
+    file, free = work / "settings.json", getattr(settings, "SELECTING", ())
+    now = {key: value for key, value in json.loads(json.dumps(asdict(settings))).items() if key not in free}
+    before = json.loads(file.read_text()) if file.exists() else now
+    if changed := [key for key in sorted({*now, *before}) if now.get(key) != before.get(key)]:
+        what = ", ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
+        raise OptionError(f"its results are of other settings: {what}", file=str(work), remedy="another --work folder")
+    keep(file, json.dumps(now, indent=1) + "\n")
+
+
 def system(
     name: str, file: Path, kind: type[Any], stages: Mapping[str, Stage], about: str | None = None
 ) -> click.Group:
@@ -87,6 +105,7 @@ def _command(title: str, run: list[Stage], name: str, file: Path, kind: type[Any
         try:
             settings = read(file, size, kind)
             context = Context(settings, size, work or ROOT / "build" / f"{name}-{size}", out, workers)
+            settled(context.work, settings)
             for stage in run:
                 stage(context)
         except SnnccError as error:

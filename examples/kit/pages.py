@@ -31,12 +31,14 @@ def write(out: Path, name: str, text: str, found: Mapping[str, Any]) -> None:
     """`NAME.md` and `NAME.json` in the folder `out`.
 
     Raises:
-        ValueError: `found` lacks what every system states: teacher, compiled and fine_tuned, each with metric, steps
-            and SynOps per teacher MAC, and paired_p.
+        ValueError: `found` lacks what every system states: teacher, compiled and fine_tuned, each with metric (a
+            number), steps and SynOps per teacher MAC (of a teacher None), and paired_p.
     """
     lacking = [key for key in ("teacher", "compiled", "fine_tuned", "paired_p") if key not in found]
     lacking += [f"{part}.{key}" for part in ("teacher", "compiled", "fine_tuned") for key in NEEDED
                 if key not in found.get(part, {})]  # fmt: skip
+    parts = [found.get(part, {}) for part in ("teacher", "compiled", "fine_tuned")]
+    lacking += ["a metric that is a number" for part in parts if not isinstance(part.get("metric", 0), int | float)]
     if lacking:
         raise ValueError(f"results of {name} lack {', '.join(lacking)}")
     keep(out / f"{name}.md", text.rstrip() + "\n")

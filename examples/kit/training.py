@@ -74,15 +74,15 @@ def train(
 
 
 def _fit(task: _Task, plan: Plan, folder: Path, last: Path) -> None:
-    saved = ModelCheckpoint(folder, filename="best", monitor="score", mode="max", save_last=True,
-                            enable_version_counter=False)  # fmt: skip
+    best = ModelCheckpoint(folder, filename="best", monitor="score", mode="max", enable_version_counter=False)
+    every = ModelCheckpoint(folder, filename="last", enable_version_counter=False)  # save_last is for the best only
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore")  # of Lightning: no workers, no logger, a folder that is not empty
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         trainer = lightning.Trainer(
             accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=1, max_epochs=plan.epochs,
             precision="bf16-mixed" if plan.bf16 else "32-true", gradient_clip_val=plan.clip or None, logger=False,
-            callbacks=[saved, _Scored(), RichProgressBar()], enable_model_summary=False, num_sanity_val_steps=0,
+            callbacks=[best, every, _Scored(), RichProgressBar()], enable_model_summary=False, num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
         )  # fmt: skip
         trainer.fit(task, ckpt_path=last if last.exists() else None, weights_only=False)
@@ -111,6 +111,8 @@ class _Task(lightning.LightningModule):
         self.history: list[dict[str, Any]] = []
         self.losses: list[float] = []
         self.seconds = 0.0
+        self.falling: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self.fell: dict[str, Any] | None = None  # its state in a checkpoint
 
     def train_dataloader(self) -> Any:
         return DataLoader(_Epoch(self), batch_size=None)
@@ -135,14 +137,18 @@ class _Task(lightning.LightningModule):
         if plan.schedule == "cosine":
             cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.epochs, plan.floor)
             return [optimiser], [{"scheduler": cosine, "interval": "epoch"}]
-        falling = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "max", 0.5, plan.patience)
-        return [optimiser], [{"scheduler": falling, "interval": "epoch", "monitor": "score"}]
+        # stepped by _Scored: Lightning's own comes behind the epoch's checkpoint, and would be lost in a break there
+        self.falling = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "max", 0.5, plan.patience)
+        if self.fell is not None:
+            self.falling.load_state_dict(self.fell)
+        return optimiser
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint |= {"history": self.history, "seconds": self.seconds}
+        fell = None if self.falling is None else self.falling.state_dict()
+        checkpoint |= {"history": self.history, "seconds": self.seconds, "plateau": fell}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
+        self.history, self.seconds, self.fell = (checkpoint.get(key) for key in ("history", "seconds", "plateau"))
 
 
 class _Scored(Callback):
@@ -157,4 +163,6 @@ class _Scored(Callback):
         loss = sum(task.losses) / max(len(task.losses), 1)
         task.history.append({"epoch": task.current_epoch + 1, "loss": loss, "score": score})
         task.log("score", score, prog_bar=True)
+        if task.falling is not None:
+            task.falling.step(score)
         keep(task.folder / "history.json", json.dumps(task.history, indent=1) + "\n")

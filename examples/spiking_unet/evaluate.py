@@ -80,7 +80,8 @@ def measured(file: Path, task: Task, settings: Settings) -> dict[str, Any]:
 
     Returns:
         pictures: their names; steps: the prefixes t; scores: metric -> [prefix][picture]; of spiking networks also
-        summed over all patches synops and events (of what stands for a ReLU) up to t, macs and teacher_macs; seconds.
+        summed over all patches synops, sent (all events) and events (of what stands for a ReLU) up to t, macs and
+        teacher_macs; seconds.
     """
     clock = perf_counter()
     run = Spiking(file) if file.name.endswith(".snn.onnx") else Exact(file)

@@ -1,4 +1,5 @@
-"""A first picture within minutes, from the small teacher that lies beside this file, and that teacher itself."""
+"""A first picture within minutes, from the small teacher that lies beside this file, and that teacher itself. Where
+DRIVE is not at hand, of a made-up retina."""
 
 from __future__ import annotations
 
@@ -12,14 +13,15 @@ import numpy as np
 
 from examples.kit.commands import read
 from examples.kit.pages import table
-from examples.kit.paths import ROOT
+from examples.kit.paths import ROOT, data_root
 from examples.kit.work import keep
 from examples.spiking_unet import drawings
 from examples.spiking_unet.data import pictures
+from examples.spiking_unet.made_up import retina
 from examples.spiking_unet.runs import Exact, Spiking, whole
 from examples.spiking_unet.scores import Score
 from examples.spiking_unet.settings import CONFIG, Settings
-from examples.spiking_unet.tasks import Array, Picture, Task, task_of
+from examples.spiking_unet.tasks import Array, Picture, Task, counted, task_of
 from examples.spiking_unet.variants import Variant, compile_one
 from snncc.errors import SnnccError
 
@@ -41,7 +43,9 @@ def picture(out: Path) -> None:
     """A first picture: vessels of a retina by a small U-Net that is at hand, and by spiking networks made of it."""
     try:
         settings, task = tiny()
-        shown = pictures(task, "val", settings)[0]
+        there = (data_root() / task.data).is_dir()
+        shown = pictures(task, "val", settings)[0] if there else retina(0)
+        samples = None if there else [image for seed in (1, 2) for image, _ in counted(retina(seed), task)]
         found = {"input": shown.image, "wanted": shown.target}
         rows: list[list[Any]] = []
         exact = Exact(TEACHER)
@@ -50,7 +54,7 @@ def picture(out: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for variant in SHOWN:
                 file = Path(folder) / f"{variant.name}.snn.onnx"
-                compile_one(TEACHER, file, task, variant, settings)
+                compile_one(TEACHER, file, task, variant, settings, samples)
                 run = Spiking(file)
                 title = f"{variant.neuron}, T = {variant.steps}"
                 found[title] = whole(shown, task, lambda x: run(x)[-1])  # noqa: B023
@@ -60,7 +64,7 @@ def picture(out: Path) -> None:
     except SnnccError as error:
         raise click.ClickException(str(error)) from None
     click.echo(table(["network", "T", "F1", "SynOps / MAC"], rows))
-    click.echo(f"wrote {out}")
+    click.echo(f"wrote {out}" + ("" if there else f"; made up, as there is no {data_root() / task.data}"))
 
 
 def f1(task: Task, shown: Picture, labels: Array) -> float:

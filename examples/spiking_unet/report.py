@@ -66,7 +66,7 @@ def report(context: Context[Settings]) -> None:
                 f"{f.engine:.5f}", "yes" if f.same else "no"] for f in theorem]),
         "## Energy\n", text.ENERGY, _energy(done),
         "## Pictures\n", text.PICTURES, f"![pictures]({NAME}-pictures.png)",
-        "## Training and time\n", text.TRAINING, _trainings(context, done),
+        "## Training and time\n", text.training(context.settings), _trainings(context, done),
     ]  # fmt: skip
     tasks = {task.name: {**(headline(task, of, OWN) or {}), "paper": headline(task, of, PAPER),
                          "networks": {name: _numbers(task, r) for name, r in of.items()}}
@@ -96,7 +96,7 @@ def _verdicts(done: dict[Task, dict[str, Result]]) -> str:
     for task, of in done.items():
         for found in (headline(task, of, pair) for pair in (PAPER, SIGNED, OWN)):
             if found:
-                values = [number(task.metric, found[key]["value"]) for key in ("teacher", "compiled", "fine_tuned")]
+                values = [number(task.metric, found[key]["metric"]) for key in ("teacher", "compiled", "fine_tuned")]
                 tuned = found["fine_tuned"]
                 lost = [f"{tuned['lost']:+.4f}", f"{2 * tuned['se']:.4f}", f"{tuned['p_t']:.2g}"]
                 lost += [f"{tuned['p_wilcoxon']:.2g}", f"{tuned['synops_per_mac']:.2f}", verdict(tuned)]
@@ -215,9 +215,10 @@ def _energy(done: dict[Task, dict[str, Result]]) -> str:
     for task, of in done.items():
         for r in (of[name] for name in ("if", *PAPER, *SIGNED, *OWN) if name in of):
             assert r.variant is not None
-            t = r.variant.tuned_at or r.steps[-1]
+            later = (one.variant.tuned_at for one in of.values() if one.variant and one.variant.start == r.variant.name)
+            t = r.variant.tuned_at or next(later, r.steps[-1])
             paper, exact = r.paper_energy(t), r.energy(t)
-            fan_out = r.synops[r.at(t)] / r.events[r.at(t)]
+            fan_out = r.synops[r.at(t)] / r.sent[r.at(t)]
             rows.append([task.name, r.variant.says, t, f"{100 * paper:.2f} %", f"{1 / paper:.1f}", f"{fan_out:.0f}",
                          f"{r.synops[r.at(t)]:.2f}", f"{100 * exact:.1f} %", f"{1 / exact:.2f}"])  # fmt: skip
     head = ["task", "network", "T", "paper's energy / U-Net", "times less", "SynOps per spike", "SynOps / MAC",

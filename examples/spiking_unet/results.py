@@ -25,8 +25,9 @@ class Result:
     """A network on the test pictures.
 
     Args:
-        steps: prefixes. scores: metric -> [prefix, picture]. synops, events: [prefix] per teacher MAC, the latter
-            without those of pooled neurons. macs: of the first convolution, per teacher MAC. windows: latency / T.
+        steps: prefixes. scores: metric -> [prefix, picture]. synops, sent, events: [prefix] per teacher MAC; sent: all
+            events, events: without those of pooled neurons. macs: of the first convolution, per teacher MAC. windows:
+            latency / T.
     """
 
     variant: Variant | None
@@ -34,6 +35,7 @@ class Result:
     steps: tuple[int, ...]
     scores: dict[str, Array]
     synops: Array
+    sent: Array
     events: Array
     macs: float
     windows: int
@@ -81,7 +83,7 @@ def _result(row: dict[str, Any], variant: Variant | None) -> Result:
     return Result(
         variant, tuple(row["pictures"]), tuple(row["steps"]),
         {metric: np.asarray(values) for metric, values in row["scores"].items()},
-        np.asarray(row.get("synops", [0])) / macs, np.asarray(row.get("events", [0])) / macs, row.get("macs", 0) / macs,
+        *(np.asarray(row.get(key, [0])) / macs for key in ("synops", "sent", "events")), row.get("macs", 0) / macs,
         row.get("windows", 1), row["seconds"],
     )  # fmt: skip
 
@@ -108,9 +110,9 @@ def headline(task: Task, of: dict[str, Result], names: tuple[str, str]) -> dict[
         lost = r.lost(teacher, metric, t)
         says = r.variant.says if r.variant else name
         spent = {"steps": t, "latency": t * r.windows, "synops_per_mac": float(r.synops[r.at(t)]), "network": says}
-        return {"metric": metric, "value": r.mean(metric, t), **spent, "lost": lost["mean"],
+        return {"metric": r.mean(metric, t), "name": metric, **spent, "lost": lost["mean"],
                 **{key: lost[key] for key in ("se", "p_t", "p_wilcoxon", "n")}}  # fmt: skip
 
     compiled, tuned = part(names[0]), part(names[1])
-    exact = {"metric": metric, "value": teacher.mean(metric), "steps": 0, "synops_per_mac": None}
+    exact = {"metric": teacher.mean(metric), "name": metric, "steps": None, "synops_per_mac": None}
     return {"teacher": exact, "compiled": compiled, "fine_tuned": tuned, "paired_p": tuned["p_t"]}

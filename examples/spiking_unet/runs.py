@@ -44,7 +44,7 @@ class Spiking:
         self.last = self.model.network.meta["timesteps"]
         self.waits = any(p.waits for p in self.model.network.populations)
         self.steps = (self.last,) if self.waits else tuple(t for t in PREFIXES if t <= self.last)
-        self.synops, self.events = np.zeros(self.last, np.int64), np.zeros(self.last, np.int64)
+        self.synops, self.sent, self.events = (np.zeros(self.last, np.int64) for _ in range(3))
         self.pools = pooled(self.model.network)
         self.macs = self.teacher_macs = self.patches = 0
 
@@ -53,8 +53,10 @@ class Spiking:
         self.synops += np.cumsum(result.counts.synops_per_step)
         assert result.counts.counts is not None
         for name, events in result.counts.counts.events.items():
+            sent = np.cumsum(events.astype(np.int64))
+            self.sent += sent
             if name not in self.pools:
-                self.events += np.cumsum(events.astype(np.int64))
+                self.events += sent
         self.macs += result.counts.totals["macs"]
         self.teacher_macs += result.counts.totals["teacher_macs"]
         self.patches += 1
@@ -62,7 +64,8 @@ class Spiking:
 
     def spent(self) -> dict[str, Any]:
         at = [t - 1 for t in self.steps]
-        return {"synops": self.synops[at].tolist(), "events": self.events[at].tolist(), "macs": self.macs,
+        return {"synops": self.synops[at].tolist(), "sent": self.sent[at].tolist(),
+                "events": self.events[at].tolist(), "macs": self.macs,
                 "teacher_macs": self.teacher_macs, "patches": self.patches,
                 "windows": self.model.network.windows}  # fmt: skip
 

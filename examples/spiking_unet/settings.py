@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 CONFIG = Path(__file__).with_name("config.toml")
 
@@ -27,6 +28,8 @@ class Settings:
         budget: SynOps per teacher MAC that fine-tuning for segmentation keeps to, but for the paper's networks.
         more_tuned: tasks whose IF network and own network are fine-tuned, too.
     """
+
+    SELECTING: ClassVar = ("tasks", "more_tuned")
 
     seed: int
     tasks: tuple[str, ...]

@@ -113,8 +113,10 @@ def compile_all(context: Context[Settings]) -> None:
     finished(jobs, compile_one, context.workers, "networks")
 
 
-def compile_one(teacher: Path, file: Path, task: Task, variant: Variant, settings: Settings) -> dict[str, Any]:
-    """Compile a variant, calibrated on training patches.
+def compile_one(
+    teacher: Path, file: Path, task: Task, variant: Variant, settings: Settings, samples: list[Array] | None = None
+) -> dict[str, Any]:
+    """Compile a variant, calibrated on training patches, or on those given.
 
     Returns:
         neurons, and seconds.
@@ -126,8 +128,8 @@ def compile_one(teacher: Path, file: Path, task: Task, variant: Variant, setting
     if variant.neuron == "radix":
         how = {"code": f"radix:{variant.steps}"}
     network = snncc.compile(
-        teacher, file, calibrate=calibration(task, settings), calibration=variant.calibration, per=variant.per,
-        precision=variant.precision, passes=passes, **how,
+        teacher, file, calibrate=samples or calibration(task, settings), calibration=variant.calibration,
+        per=variant.per, precision=variant.precision, passes=passes, **how,
     )  # fmt: skip
     return {"neurons": sum(p.size for p in network.populations if p.fires), "seconds": round(perf_counter() - clock, 1)}
 
