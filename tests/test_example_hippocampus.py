@@ -22,13 +22,14 @@ from examples.hippocampus_hybrid.networks import HybridUNet, Vgg5  # noqa: E402
 from examples.hippocampus_hybrid.settings import Settings, cases  # noqa: E402
 from examples.kit.commands import Context, read  # noqa: E402
 from examples.kit.export import export  # noqa: E402
+from snncc.errors import DataError  # noqa: E402
 from snncc.trainer import SpikingModule  # noqa: E402
 
 CONFIG = Path(stages.__file__).with_name("config.toml")
 SMALL: Settings = read(CONFIG, "small", Settings)
 TINY = replace(
     SMALL, channels=(2, 4), losses=("dice", "bce-dice"), teacher_epochs=2, teacher_every=1, teacher_batch=8,
-    balance_steps=8, balance_samples=2, scales=(0.5, 1.0), prefixes=(2, 4, 8), grid_subjects=2, steps=8,
+    balance_steps=8, balance_samples=2, scales=(0.5, 1.0), prefixes=(2, 4, 8, 16), grid_subjects=2, steps=8,
     cutoffs=(0.4, 0.5), tune_steps=4, tune_epochs=1, tune_every=4, val_every=2, own_epochs=1, own_every=4,
     calibration=6, vgg_channels=(2, 2, 2), vgg_hidden=4, vgg_epochs=1, vgg_images=128, vgg_tune_epochs=1,
     vgg_tune_images=32, vgg_tests=100,
@@ -109,6 +110,12 @@ def cifar(monkeypatch: pytest.MonkeyPatch) -> None:
         return rng.integers(0, 256, (700, 32, 32, 3), np.uint8), rng.integers(0, 10, 700)
 
     monkeypatch.setattr(vgg, "cifar10_pixels", pixels)
+
+
+def test_images_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNNCC_SHARED", str(tmp_path))
+    with pytest.raises(DataError, match="CIFAR-10 is not there"):
+        vgg.prepare(tmp_path / "work")
 
 
 @pytest.mark.slow

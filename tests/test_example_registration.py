@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import onnx
 import pytest
 
 import snncc
@@ -87,7 +89,7 @@ def settings() -> Settings:
     return replace(
         small, channels=((2, 4, 4, 8), (2, 4, 4, 8)), epochs=(1, 1), pairs_an_epoch=(2, 2), calibration=2,
         codes=("radix:2",), steps=(2,), percentiles=(50, 99), paper_steps=2, tuned_codes=("radix:2",), signed_steps=2,
-        tune_epochs=(1, 1), tune_pairs=(2, 1), leaky_epochs=1, leaky_pairs=2,
+        tune_epochs=(1, 1), tune_pairs=(2, 1), leaky_epochs=(1, 1), leaky_pairs=(2, 1),
     )  # fmt: skip
 
 
@@ -105,12 +107,26 @@ def test_all_stages(world: Path, settings: Settings, tmp_path: Path) -> None:
     page, found = ((tmp_path / "out" / f"registration.{kind}").read_text() for kind in ("md", "json"))
     numbers = json.loads(found)
     assert "{" not in page and "Not measured" not in page
-    assert numbers["tuned"] and 0 <= numbers["paired_p"] <= 1 and numbers["teacher"]["steps"] == 1
+    assert numbers["tuned"] and 0 <= numbers["paired_p"] <= 1 and numbers["teacher"]["steps"] is None
     names = {run.name for run in (*conversions(settings), *tunings(settings))}
     assert set(numbers["networks"]) == names
     for file in {path for path in page.replace("(", ")").split(")") if path.endswith((".svg", ".png"))}:
         assert (tmp_path / "out" / file).stat().st_size > 1000
     _same_spikes(context)
+    how = {name: _preprocess(context.work / "teachers" / name / "teacher.onnx") for name in ("hippocampus", "velocity")}
+    assert "displacement" in how["hippocampus"] and "displacement" not in how["velocity"]
+    # what another teacher gives has another name: nothing of the old one is taken for its own
+    names = set(stages.measured(context))
+    shutil.copy(context.work / "teachers" / "average" / "teacher.onnx", context.work / "teachers" / "brain")
+    left = {name for name in names if not name.startswith("brain") or name.endswith(("-affine", "-teacher"))}
+    assert set(stages.measured(context)) == left and "brain-teacher" not in stages.results(context)["measured"]
+
+
+def _preprocess(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        next(p.value for p in onnx.load(file).metadata_props if p.key == "snncc.preprocess")
+    )
+    return found
 
 
 def _same_spikes(context: Any) -> None:
@@ -122,7 +138,7 @@ def _same_spikes(context: Any) -> None:
         Spiking("hippocampus", code="radix:2", tuned=True), Spiking("hippocampus", steps=2, tuned=True),
         Spiking("hippocampus", neuron="leaky", steps=2, percentile=50, barriers=True),
     ):  # fmt: skip
-        file = stages.compiled(run, context.work)
+        file = stages.compiled(run, context.settings, context.work)
         one, other = (snncc.load(file, engine).run(inputs, record=True) for engine in ("fast", "reference"))
         np.testing.assert_array_equal(one.outputs["flow"], other.outputs["flow"])
         assert one.counts.totals == other.counts.totals and one.counts.totals["synops"] > 0

@@ -10,8 +10,9 @@ from examples.kit.commands import Context, system
 
 
 def prepare(context: Context[Settings]) -> None:
-    """Read the volumes."""
+    """Read the volumes, and look for CIFAR-10."""
     data.prepare(context.work)
+    vgg.prepare(context.work)
 
 
 def train(context: Context[Settings]) -> None:

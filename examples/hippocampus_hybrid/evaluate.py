@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from examples.hippocampus_hybrid.teacher import file_of, trained
 from examples.hippocampus_hybrid.tune import file_of_tuned, record_of, trainings
 from examples.kit.commands import Context
 from examples.kit.stats import paired
-from examples.kit.work import digest, finished, once
+from examples.kit.work import digest, finished
 from snncc.comparison.metrics import Metric
 
 
@@ -102,7 +103,7 @@ def networks(context: Context[Settings]) -> list[Network]:
         at = None if training.kind == "own" else settings.tune_steps
         found.append(Network(training.case, f"tuned {training.kind}", file_of_tuned(work, training), at,
                              record_of(work, training)))  # fmt: skip
-    return [network for network in found if network.file.exists()]
+    return [network for network in found if network.file.exists() and (network.facts is None or network.facts.exists())]
 
 
 def measured(context: Context[Settings]) -> dict[tuple[str, str, str], Found]:
@@ -113,8 +114,7 @@ def measured(context: Context[Settings]) -> dict[tuple[str, str, str], Found]:
     for network in networks(context):
         case = network.case
         wanted.setdefault((case.input, case.loss, network.what), []).append(network)
-        over = settings.prefixes if network.what == "converted" else ()
-        over = tuple(t for t in over if t <= settings.steps)
+        over = settings.over if network.what == "converted" else ()
         seen = metrics(settings)
         folder = context.work / "runs" / f"{case.name}-{digest(network.file, network.steps, over, seen)}"
         for number in subjects(context.work, settings, case.fold, "test"):
@@ -124,7 +124,7 @@ def measured(context: Context[Settings]) -> dict[tuple[str, str, str], Found]:
     done = finished(jobs, measure, context.workers, "test subjects")
     found = {}
     for key, group in wanted.items():
-        facts = once(group[0].facts, dict) if group[0].facts else {}
+        facts = json.loads(group[0].facts.read_text()) if group[0].facts else {}
         steps = group[0].steps or facts.get("steps")
         latency = facts.get("latency") if group[0].steps is None else steps
         parts = [done[path] for network in group for path in paths[network]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 INPUTS = ("binary", "ternary")  # in [0, 1] and in [-1, 1]: what Poisson spikes of them can be
 
@@ -21,6 +22,8 @@ class Settings:
             every, rate: of the radix network. digits: of its code. calibration: slices that it is calibrated on.
         vgg_...: VGG-5 on CIFAR-10; images: of an epoch, tune_images: of one of fine-tuning, tests: images judged on.
     """
+
+    SELECTING: ClassVar = ("losses",)
 
     seed: int
     folds: int
@@ -60,6 +63,11 @@ class Settings:
     vgg_tune_images: int
     vgg_tune_rate: float
     vgg_tests: int
+
+    @property
+    def over(self) -> tuple[int, ...]:
+        """The prefixes of a run of `steps`."""
+        return tuple(t for t in self.prefixes if t <= self.steps)
 
 
 @dataclass(frozen=True)

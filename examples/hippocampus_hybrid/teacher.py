@@ -83,9 +83,10 @@ def file_of(work: Path, case: Case) -> Path:
 
 
 def trained(context: Context[Settings]) -> list[Case]:
-    """The cases that have a teacher. Without any, the one that comes with this example stands for the main case."""
+    """The cases that have a teacher. In `small`, without any, the one that comes with this example stands for the main
+    case."""
     every = cases(context.settings)
-    if not any(file_of(context.work, case).exists() for case in every):
+    if context.size == "small" and not any(file_of(context.work, case).exists() for case in every):
         file_of(context.work, every[0]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(COMMITTED, file_of(context.work, every[0]))
     return [case for case in every if file_of(context.work, case).exists()]

@@ -26,6 +26,7 @@ from examples.kit.export import export
 from examples.kit.training import Plan, train
 from examples.kit.work import digest, finished
 from snncc.comparison.metrics import Metric
+from snncc.errors import DataError
 from snncc.trainer import SpikingModule
 from snncc.trainer.fit import Settings as FitSettings
 from snncc.trainer.fit import fit
@@ -52,6 +53,16 @@ class Images:
         pixels, labels = cifar10_pixels(self.split, self.work)
         part = slice(self.first, self.end)
         return scaled(np.moveaxis(pixels[part], 3, 1), self.kind), labels[part]
+
+
+def prepare(work: Path) -> None:
+    """Decode the images into the work folder. Raises DataError: there are none."""
+    try:
+        for split in ("train", "test"):
+            cifar10_pixels(split, work)
+    except FileNotFoundError as error:
+        remedy = "set SNNCC_SHARED to the folder above data; see README"
+        raise DataError("CIFAR-10 is not there", file=str(error.filename), remedy=remedy) from None
 
 
 def folder(work: Path) -> Path:
@@ -129,11 +140,11 @@ def chosen(context: Context[Settings], kind: str) -> tuple[float, float]:
         file = compiled_file(context.work, kind, scale)
         source = Images(context.work, "val", 0, CHOOSING, kind)
         jobs[file.with_suffix("").with_suffix(".grid.json")] = (
-            file, source, (ACCURACY,), settings.steps, settings.prefixes
+            file, source, (ACCURACY,), settings.steps, settings.over
         )  # fmt: skip
     found = list(finished(jobs, measure, context.workers, f"VGG-5, {kind}: scales").values())
     right = np.array([[counts[0] for counts in one["prefixes"]] for one in found])
-    at = (settings.prefixes.index(t) for t in (settings.steps, settings.tune_steps))
+    at = (settings.over.index(t) for t in (settings.steps, settings.tune_steps))
     best, tune = (settings.scales[int(right[:, k].argmax())] for k in at)
     return best, tune
 
@@ -192,7 +203,7 @@ def evaluate(context: Context[Settings]) -> dict[str, dict[str, Any]]:
         best, _ = chosen(context, kind)
         networks = {
             "teacher": (teacher_file(work, kind), None, ()),
-            "converted": (compiled_file(work, kind, best), settings.steps, settings.prefixes),
+            "converted": (compiled_file(work, kind, best), settings.steps, settings.over),
             "fine-tuned": (tuned_file(work, kind), settings.tune_steps, ()),
         }
         for name, (file, steps, prefixes) in networks.items():

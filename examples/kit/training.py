@@ -148,7 +148,8 @@ class _Task(lightning.LightningModule):
         checkpoint |= {"history": self.history, "seconds": self.seconds, "plateau": fell}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history, self.seconds, self.fell = (checkpoint.get(key) for key in ("history", "seconds", "plateau"))
+        self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
+        self.fell = checkpoint["plateau"]
 
 
 class _Scored(Callback):

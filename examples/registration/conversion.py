@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import snncc
+from examples.kit.work import digest
 from examples.registration.data import volumes
 from examples.registration.settings import Settings
 from examples.registration.teacher import Lesson, lessons, random_pairs
@@ -96,6 +97,9 @@ def conversions(settings: Settings) -> list[Spiking]:
     found += [paper(main, steps, settings.percentiles[0]) for steps in settings.steps]
     found += [paper(main, settings.paper_steps, percentile) for percentile in settings.percentiles[1:]]
     found += [paper(main, settings.paper_steps, p, barriers=True) for p in settings.percentiles]
+    chosen = settings.tuned_percentile
+    found += [paper("brain", settings.paper_steps, p) for p in dict.fromkeys((settings.percentiles[0], chosen))]
+    found.append(paper("brain", settings.paper_steps, chosen, barriers=True))
     for lesson in ("average", "no-skips", "velocity", "label-dice"):
         found.append(Spiking(lesson, code=settings.codes[-1]))
     return found + [run.start for run in tunings(settings) if run.start not in found]
@@ -115,6 +119,7 @@ def tunings(settings: Settings) -> list[Spiking]:
         paper("hippocampus", steps, chosen, tuned=True, distill=settings.distill),
         paper("label-dice", steps, chosen, tuned=True),
         paper("hippocampus", steps, chosen, tuned=True, winners=True),
+        paper("brain", steps, chosen, tuned=True),
         Spiking("hippocampus", steps=settings.signed_steps, tuned=True),
     ]
 
@@ -125,10 +130,15 @@ def lesson_of(run: Spiking, settings: Settings) -> Lesson:
     return found
 
 
-def teacher_file(name: str, work: Path) -> Path:
-    """The teacher that was trained in the folder `work`, else the one that comes with the example."""
+def teacher_file(name: str, settings: Settings, work: Path) -> Path:
+    """The teacher that was trained in the folder `work`; where brains are at 2 mm, else the one that lies here."""
     trained = work / "teachers" / name / "teacher.onnx"
-    return trained if trained.exists() else HERE / f"{name}.onnx"
+    return trained if trained.exists() or not settings.halved else HERE / f"{name}.onnx"
+
+
+def mark(name: str, settings: Settings, work: Path) -> str:
+    """Stands for a teacher in the names of all that was made from it."""
+    return digest(teacher_file(name, settings, work))
 
 
 def calibration(lesson: Lesson, settings: Settings, file: Path) -> Iterator[dict[str, Any]]:

@@ -118,7 +118,7 @@ def _cases(found: Found, data: str, names: list[str], work: Path, path: Path) ->
         for axis in axes[2:, 0]:
             axis.axis("off")
         for k, (name, what) in enumerate(zip(names, titles, strict=False), start=1):
-            with np.load(work / "flows" / f"{name}.npz") as archive:
+            with np.load(found.kept["flows"][name]) as archive:
                 flow = archive["flow"].astype(np.float32)
             moved = warp(torch.as_tensor(moving)[None, None], torch.as_tensor(flow[None]))[0, 0].numpy()
             dice = found.pairs(name)[0]["dice"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,14 @@ class Settings:
     rate, floor, clip: learning rates (cosine from rate to floor), largest norm of a gradient; window: of
     NCC; calibration: pairs a network is calibrated on; test_pairs: at most so many (0: all).
     codes, steps: of the default networks; percentiles, paper_steps: of SpikeReg's; tuned_codes, signed_steps: of
-    what is fine-tuned; tuned_percentile, leaky_epochs, leaky_pairs, leaky_rate: of fine-tuning SpikeReg's;
+    what is fine-tuned; tuned_percentile, leaky_epochs, leaky_pairs (of both sets), leaky_rate: of SpikeReg's;
     rate_weight, target_weight, target: of the costs of rates; distill: weight of the teacher's displacement in the
     finding on distillation.
     """
+
+    SELECTING: ClassVar = (
+        "codes", "steps", "percentiles", "paper_steps", "tuned_codes", "signed_steps", "tuned_percentile"
+    )  # fmt: skip
 
     seed: int
     brain: str
@@ -45,13 +49,18 @@ class Settings:
     tune_rate: tuple[float, float]
     tune_distill: tuple[float, float]
     tuned_percentile: float
-    leaky_epochs: int
-    leaky_pairs: int
+    leaky_epochs: tuple[int, int]
+    leaky_pairs: tuple[int, int]
     leaky_rate: float
     rate_weight: float
     target_weight: float
     target: float
     distill: float
+
+    @property
+    def halved(self) -> bool:
+        """Are the brains of the main result at 2 mm?"""
+        return self.brain == "brain-2mm"
 
     def of(self, data: str, name: str) -> Any:
         """A setting that differs between the two sets."""

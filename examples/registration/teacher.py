@@ -106,9 +106,8 @@ def teach(lesson: Lesson, settings: Settings, file: Path, folder: Path) -> dict[
         flow = integrate(raw) if lesson.svf else raw
         found = similarity(flow, batch, settings.window, smoothness)
         if lesson.dice:
-            found = found + soft_dice(
-                warp((batch["moving_labels"] == codes).float(), flow), (batch["fixed_labels"] == codes).float()
-            )
+            moving, fixed = ((batch[f"{name}_labels"] == codes.to(raw.device)).float() for name in ("moving", "fixed"))
+            found = found + soft_dice(warp(moving, flow), fixed)
         return found
 
     def score(module: nn.Module) -> float:
@@ -119,15 +118,19 @@ def teach(lesson: Lesson, settings: Settings, file: Path, folder: Path) -> dict[
     first = tensors(file, data, parts.val[0])
     sample = {name: first[name][None] for name in ("fixed", "moving")}
     about = {"lesson": lesson.name, "data": data, "val_dice": done["best"]["score"], "seed": settings.seed}
-    meta = {"snncc.preprocess": preprocess(data), "snncc.teacher": about}
+    how = preprocess(data)
+    if lesson.svf:  # what it gives is a velocity: `snncc run` must not take it for a displacement
+        del how["displacement"]
+    meta = {"snncc.preprocess": how, "snncc.teacher": about}
     difference = export(model, sample, [FLOW], folder / "teacher.onnx", meta)
     return {**done, "difference": difference}
 
 
 def _dice(module: nn.Module, svf: bool, pair: Mapping[str, Tensor], codes: tuple[int, ...]) -> float:
     """Mean Dice of labels moved by nearest neighbour."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        flow = module(pair["fixed"][None], pair["moving"][None]).float()
+    device = next(module.parameters()).device
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        flow = module(pair["fixed"][None].to(device), pair["moving"][None].to(device)).float().cpu()
     flow = integrate(flow) if svf else flow
     labels = moved(pair["moving_labels"][0].numpy(), flow[0].numpy())
     return float(np.nanmean(dice_by_label(pair["fixed_labels"][0].numpy(), labels, codes)))

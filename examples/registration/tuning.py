@@ -98,7 +98,8 @@ def tune(run: Spiking, settings: Settings, start: Path, teacher: Path, file: Pat
     data, parts = lesson.data, split(lesson.data)
     epochs, pairs, step, distill = (settings.of(data, f"tune_{key}") for key in ("epochs", "pairs", "rate", "distill"))
     if leaky:
-        epochs, pairs, step, distill = settings.leaky_epochs, settings.leaky_pairs, settings.leaky_rate, run.distill
+        epochs, pairs = settings.of(data, "leaky_epochs"), settings.of(data, "leaky_pairs")
+        step, distill = settings.leaky_rate, run.distill
     surrogate, winners = "sigmoid" if leaky else "triangle", WINNERS if run.winners else None
     module = SpikingModule.from_file(start, surrogate=surrogate, winners=winners)
     rates = dict.fromkeys(("weights", "biases", "thresholds", "leaks"), step)

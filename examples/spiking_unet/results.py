@@ -83,8 +83,8 @@ def _result(row: dict[str, Any], variant: Variant | None) -> Result:
     return Result(
         variant, tuple(row["pictures"]), tuple(row["steps"]),
         {metric: np.asarray(values) for metric, values in row["scores"].items()},
-        *(np.asarray(row.get(key, [0])) / macs for key in ("synops", "sent", "events")), row.get("macs", 0) / macs,
-        row.get("windows", 1), row["seconds"],
+        np.asarray(row.get("synops", [0])) / macs, np.asarray(row.get("sent", [0])) / macs,
+        np.asarray(row.get("events", [0])) / macs, row.get("macs", 0) / macs, row.get("windows", 1), row["seconds"],
     )  # fmt: skip
 
 
