@@ -115,7 +115,8 @@ def _integrate_fire(
         with torch.no_grad():
             fired = charged >= theta
             slope = rule.shape(since if rule.by_time else (charged - theta) / theta)
-            since = torch.where(fired, 0.0, since + 1)
+            if rule.by_time:
+                since = torch.where(fired, 0.0, since + 1)
         s = spike(charged / theta, fired, slope)
         left, back = (u if kind.fire_first else charged), rule.reset(s)
         left = left * (1 - back) if kind.to_zero else left - back * theta

@@ -178,7 +178,8 @@ class Forward:
             theta, v0, dip = (x.to(dtype) for x in (theta, cell.v0(theta), cell.dip()))
             return _narrow(settle(kind, current.to(dtype), self.steps, theta, v0, dip, rule))
         step = self.stepper(population, current.shape[1:], bound)
-        spikes = torch.stack([step(current[min(t, len(current) - 1)]) for t in range(self.steps)])
+        parts = current.unbind()  # indexing would cost a whole current of zeros a step on the way back
+        spikes = torch.stack([step(parts[min(t, len(parts) - 1)]) for t in range(self.steps)])
         return Train(self.steps, 1, given_spikes=spikes)
 
     def _membrane(self, cell: Cell, bound: float) -> torch.dtype:
