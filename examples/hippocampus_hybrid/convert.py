@@ -19,7 +19,12 @@ from snncc.comparison.metrics import Metric
 
 DICE = Metric("dice", threshold=0.5)
 NEAR = 0.01  # of Dice from that of the longest run: where the elbow is
-OWN: dict[str, dict[str, Any]] = {  # what the radix code can do without training; fine-tuning starts from the last
+MANY = "four thresholds a neuron, calibrated weights"
+OWN: dict[str, dict[str, Any]] = {  # in three steps and without training; fine-tuning starts from the last
+    MANY: {
+        "neuron": "multi-threshold:4:signed", "calibration": "mse",
+        "passes": ["threshold-scale{factor=1.2}", "calibrate-weights"],
+    },
     "default": {},
     "calibrated weights": {"passes": ["calibrate-weights"]},
     # a network without normalisation has activations far above most: lower thresholds cut these, and resolve the rest
@@ -27,6 +32,12 @@ OWN: dict[str, dict[str, Any]] = {  # what the radix code can do without trainin
         "calibration": "mse", "passes": ["threshold-scale{factor=0.93,compound=yes}", "calibrate-weights"]
     },
 }  # fmt: skip
+
+
+def own_options(settings: Settings, name: str) -> dict[str, Any]:
+    """Of snncc.compile: the radix code, where no neuron is named."""
+    options, digits = OWN[name], settings.digits
+    return {"timesteps": digits, **options} if "neuron" in options else {"code": f"radix:{digits}", **options}
 
 
 def balanced(settings: Settings, scale: float) -> dict[str, Any]:
@@ -90,10 +101,10 @@ def convert(context: Context[Settings]) -> None:
         grid(context, case)
     jobs = {}
     for case in (case for case in every if case.input == "binary" and case.loss == settings.loss):
-        for name, options in OWN.items():
+        for name in OWN:
             file = own_path(work, case, name)
-            jobs[facts_of(file)] = (work, settings, case, {"code": f"radix:{settings.digits}", **options}, file)
-    finished(jobs, compile_one, context.workers, f"radix:{settings.digits}")
+            jobs[facts_of(file)] = (work, settings, case, own_options(settings, name), file)
+    finished(jobs, compile_one, context.workers, "our own conversion")
 
 
 def grid(context: Context[Settings], case: Case) -> dict[str, Any]:
