@@ -224,7 +224,8 @@ def _own(settings: Settings, rows: Rows) -> str:
     return (
         f"The same teacher ({settings.loss}) with constant input, no Poisson noise, in {settings.digits} steps. "
         f"Without training, neurons of four thresholds lose {many['paired']['mean']:+.4f}, at "
-        f"{many['synops_per_mac']:.2f} SynOps for each MAC of the teacher; `radix:{settings.digits}`, {settings.digits} binary digits a neuron, loses "
+        f"{many['synops_per_mac']:.2f} SynOps for each MAC of the teacher; `radix:{settings.digits}`, as many "
+        "binary digits a neuron, loses "
         f"{free['paired']['mean']:+.4f} at best. The goal was 0.001, and fewer SynOps than MACs. So the latter was "
         "fine-tuned: weights, biases and thresholds, with the ANN's probabilities as a second target. It is then "
         f"{_verdict(own)}. Its neurons wait for all digits: the latency is larger than the number of steps."
