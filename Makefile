@@ -32,13 +32,13 @@ conversion: $(BIN)/.report  # an hour: what conversion loses on trained teachers
 finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted
 	$(BIN)/python -m benchmarks.finetune
 
-reproduce-hippocampus: $(BIN)/.train  # 40 minutes of one core: hybrid segmentation (Yue et al., 2023). Goes on where interrupted
+reproduce-hippocampus: $(BIN)/.train  # an hour and a half on two cores: hybrid segmentation (Yue et al., 2023). Goes on where interrupted
 	$(BIN)/python -m examples.hippocampus_hybrid reproduce
 
-reproduce-registration: $(BIN)/.train  # two hours: SpikeReg. Goes on where it was interrupted
+reproduce-registration: $(BIN)/.train  # two hours on two cores: SpikeReg. Goes on where it was interrupted
 	$(BIN)/python -m examples.registration reproduce
 
-reproduce-spiking-unet: $(BIN)/.train  # about 100 minutes of one core. Goes on where it was interrupted
+reproduce-spiking-unet: $(BIN)/.train  # two hours on two cores: multi-threshold Spiking-UNet. Goes on where it was interrupted
 	$(BIN)/python -m examples.spiking_unet reproduce
 
 peers: $(PEERS:%=.bench/%/.done)
