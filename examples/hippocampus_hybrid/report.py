@@ -267,10 +267,11 @@ def _direct(settings: Settings, rows: Rows, curves: Mapping[str, Any]) -> str:
         history, row = curves[kind]["history"], rows["binary", settings.loss, f"tuned {kind}"]
         cells = [history[0], history[1], history[curves[kind]["best"]], history[-1]]
         lines.append([name, *(f"{e['metric']:.4f}" for e in cells), curves[kind]["best"], f"{row['metric']:.4f}"])
+    stuck = " Direct training found nothing in so few epochs." if not curves["direct"]["best"] else ""
     head = ("training", "start", "first epoch", "best epoch", "last epoch", "number of the best", "test")
     return (
         f"The same network (T = {settings.tune_steps}), data, loss, rate and epochs, from converted or from random "
-        "weights; thresholds as balanced. Validation Dice, and that of the test subjects.\n\n"
+        f"weights; thresholds as balanced. Validation Dice, and that of the test subjects.{stuck}\n\n"
         f"{table(head, lines)}\n\n![Validation Dice over epochs](hippocampus-training.svg)"
     )
 
