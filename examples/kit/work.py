@@ -21,13 +21,6 @@ def keep(path: Path, text: str) -> None:
         draft.write_text(text)
 
 
-def once(path: Path, make: Callable[[], Any]) -> Any:
-    """What `make` gave, now or when it was called before; kept as JSON at `path`."""
-    if not path.exists():
-        keep(path, json.dumps(make(), indent=1) + "\n")
-    return json.loads(path.read_text())
-
-
 def finished(
     jobs: Mapping[Path, tuple[Any, ...]], task: Callable[..., Any], workers: int, label: str = "subjects"
 ) -> dict[Path, Any]:
