@@ -143,6 +143,9 @@ def test_the_best_epoch_is_kept_and_an_interrupted_training_goes_on(
 
     whole, wanted = run(tmp_path / "whole")
     assert whole["best"]["epoch"] == (4 if better else 1) and begun == [0, 1, 2, 3]
+    if schedule == "plateau":  # halved after each epoch without a better score
+        last = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=False)
+        assert last["optimizer_states"][0]["param_groups"][0]["lr"] == (0.1 if better else 0.1 / 8)
     with pytest.raises(RuntimeError, match="power"):
         run(tmp_path / "part", stop=3)
     again, got = run(tmp_path / "part")
