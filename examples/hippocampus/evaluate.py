@@ -7,7 +7,7 @@ import click
 import numpy as np
 import onnxruntime
 
-from data import Array, data_root, load_case, split_names
+from examples.hippocampus.data import Array, data_root, load_case, split_names
 
 
 def predict(session: onnxruntime.InferenceSession, image: Array) -> Array:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from train_common import Options, Recipe, train, training_options
+from examples.hippocampus.train_common import Options, Recipe, train, training_options
 
 RECIPE = Recipe(
     dims=2, input_shape=(1, 1, 48, 64), batch_size=32, learning_rate=4e-3, max_shift=0.12, max_scale=0.1
@@ -44,7 +44,7 @@ class UNet2D(nn.Module):
         return self.head(x)
 
 
-@training_options(default_out="teacher_2d.onnx", default_epochs=10)
+@training_options(default_out="build/teacher_2d.onnx", default_epochs=10)
 def main(options: Options) -> None:
     """Train the 2D teacher and export it to ONNX."""
     torch.manual_seed(options.seed)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from train_common import Options, Recipe, train, training_options
+from examples.hippocampus.train_common import Options, Recipe, train, training_options
 
 # bf16: a step is about three times faster where the CPU has AMX; switch it off elsewhere
 RECIPE = Recipe(
@@ -50,7 +50,7 @@ class UNet3D(nn.Module):
         return self.head(x)
 
 
-@training_options(default_out="teacher_3d.onnx", default_epochs=60)
+@training_options(default_out="build/teacher_3d.onnx", default_epochs=60)
 def main(options: Options) -> None:
     """Train the 3D teacher and export it to ONNX."""
     torch.manual_seed(options.seed)

@@ -14,8 +14,8 @@ from monai.metrics import DiceMetric
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from data import load_case, split_names
-from export import export_teacher
+from examples.hippocampus.data import load_case, preprocess_metadata, split_names
+from examples.kit.export import export
 
 Cases = list[tuple[Tensor, Tensor]]
 Main = Callable[["Options"], None]
@@ -119,7 +119,30 @@ def train(model: nn.Module, recipe: Recipe, options: Options) -> None:
     if not options.export_only:
         fit(model, recipe, options, state)
     model.load_state_dict(state["best_model"])
-    export_teacher(model, recipe.dims, recipe.input_shape, options.out, state)
+    export_teacher(model, recipe, options.out, state)
+
+
+def export_teacher(network: nn.Module, recipe: Recipe, path: Path, state: dict) -> None:
+    """Export ``network`` (logits) with a sigmoid behind it, checked on a validation image."""
+    image, _ = load_case(split_names("val")[0], recipe.dims)
+    middle = len(image) // 2
+    teacher = {
+        "data": "Medical Segmentation Decathlon Task04_Hippocampus, labels 1 and 2 merged",
+        "data_licence": "CC-BY-SA 4.0",
+        "val_dice": round(state["best_dice"], 4),
+        "epochs": state["epoch"],
+        "best_epoch": state["best_epoch"],
+        "seed": state["seed"],
+    }
+    difference = export(
+        nn.Sequential(network, nn.Sigmoid()),
+        {"image": torch.from_numpy(image[middle : middle + 1])},
+        ["probability"],
+        path,
+        {"snncc.preprocess": preprocess_metadata(recipe.dims), "snncc.teacher": teacher},
+    )
+    print(f"{path.name}: {path.stat().st_size} bytes, {teacher}")
+    print(f"largest difference between ONNX and torch: {difference:.2e}")
 
 
 def fit(model: nn.Module, recipe: Recipe, options: Options, state: dict) -> None:
@@ -160,6 +183,7 @@ def fit(model: nn.Module, recipe: Recipe, options: Options, state: dict) -> None
         state["model"] = model.state_dict()
         state["optimizer"] = optimizer.state_dict()
         state["schedule"] = schedule.state_dict()
+        options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         part = options.checkpoint.with_suffix(".part")
         torch.save(state, part)
         part.replace(options.checkpoint)  # an interrupted save leaves the old checkpoint

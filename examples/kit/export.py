@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,11 +37,14 @@ def export(
         RuntimeError: that is more than 1e-5 of the largest output.
     """
     model = model.cpu().eval()
-    # optimize=False keeps BatchNormalization as nodes of its own, as in a file a user brings
-    program = torch.onnx.export(
-        model, tuple(inputs.values()), dynamo=True, external_data=False, optimize=False, verbose=False,
-        opset_version=20, input_names=list(inputs), output_names=list(outputs),
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about its own code
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision is not installed
+        # optimize=False keeps BatchNormalization as nodes of its own, as in a file a user brings
+        program = torch.onnx.export(
+            model, tuple(inputs.values()), dynamo=True, external_data=False, optimize=False, verbose=False,
+            opset_version=20, input_names=list(inputs), output_names=list(outputs),
+        )  # fmt: skip
     proto = program.model_proto
     strip_debug(proto)
     for key, value in meta.items():
