@@ -26,7 +26,8 @@ bench: $(BIN)/.report  # half an hour; nothing else should run meanwhile. A peer
 	$(BIN)/python -m benchmarks.performance
 	$(BIN)/python -m benchmarks.kernels
 
-conversion: $(BIN)/.report  # an hour: what conversion loses on trained teachers. Goes on where it was interrupted
+conversion: $(BIN)/.report  # hours: what conversion loses on trained teachers, and other converters. Goes on where interrupted
+	-$(MAKE) --keep-going .bench/spikingjelly/.done .bench/sinabs/.done
 	$(BIN)/python -m benchmarks.conversion
 
 finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted

@@ -113,7 +113,7 @@ def main(split: str, count: int | None, work: Path, out: Path, workers: int) -> 
         table.setdefault(f"{dims}D", []).append(row(kind, [found[part] for part in parts]))
     text = markdown(table, split)
     click.echo(text)
-    if split == "test" and count is None:
+    if split == "test" and count is None and not h.BUNDLED:
         out.mkdir(parents=True, exist_ok=True)
         (out / "codes.md").write_text(text)
         (out / "codes.json").write_text(json.dumps(table, indent=1) + "\n")

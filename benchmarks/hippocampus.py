@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 import snncc
+from examples.hippocampus import data
 from snncc.runtime.host import HostSession
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "hippocampus"
-sys.path.insert(0, str(EXAMPLE))
-import data  # type: ignore[import-not-found]  # noqa: E402  the example's own loading and preprocessing
-
 DIMENSIONS = (2, 3)
 BUNDLED = not data.data_root().is_dir()  # without the data set, the example's volumes stand for every split
 DATA = EXAMPLE / "volumes" if BUNDLED else data.data_root()
@@ -26,7 +24,14 @@ SLICE_STEP = 2  # every second slice of them
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+@lru_cache(maxsize=1)
+def _say_bundled() -> None:
+    print(f"no data set at {data.data_root()}: the three bundled volumes stand for every split", file=sys.stderr)
+
+
 def subjects(split: str, count: int | None = None) -> list[str]:
+    if BUNDLED:
+        _say_bundled()
     names: list[str] = data.split_names("test" if BUNDLED else split, DATA)
     return names[:count]
 

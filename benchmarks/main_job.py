@@ -131,7 +131,7 @@ def main(
         table[key] = [summary(rows, t) for t in STEPS]
     text = markdown(table, split, recipe)
     click.echo(text)
-    if split == "test" and count is None and calibration is None and per is None:
+    if split == "test" and count is None and calibration is None and per is None and not h.BUNDLED:
         out.mkdir(parents=True, exist_ok=True)
         (out / "main_job.md").write_text(text)
         (out / "main_job.json").write_text(json.dumps({"recipe": recipe, "summary": table, "subjects": raw}, indent=1))

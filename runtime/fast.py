@@ -36,7 +36,7 @@ from snncc.runtime.projections import project, prove
 from snncc.runtime.trace import Interlude, Trace, checked_value
 
 _TILE = 1 << 18  # currents of one tile and chunk: 1 MiB, half of a core's second-level cache
-# rates of spikes above which a dense product is faster than a list of events (docs/results/performance.md)
+# rates of spikes above which a dense product is faster than a list of events, measured by hand
 BREAK_EVEN = {"int8": 0.85, "int16": 0.65, "int32": 0.45, "float32": 0.7}
 Input = tuple[Link, int, Array]  # a link, the level of spikes, their planes
 

@@ -142,7 +142,7 @@ def test_labels_are_missing_before_anything_runs(files: Path) -> None:
 def test_without_torch(tmp_path: Path) -> None:
     code = "from snncc.cli import main; sys.exit(main())"
     done = python(code, "finetune", "m.snn.onnx", "--data", "x.npy", "-o", str(tmp_path / "o.snn.onnx"))
-    assert done.returncode == 2 and "finetune needs" in done.stderr and "pip install 'snncc[train]'" in done.stderr
+    assert done.returncode == 2 and "finetune needs" in done.stderr and "-e '.[train]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,6 +1,6 @@
 """What conversion loses, at how many SynOps: every recipe on every task, beside other converters.
 
-    python -m benchmarks.conversion           # an hour on two cores; writes docs/results/conversion*.{md,json,svg}
+    python -m benchmarks.conversion           # hours on two cores; writes docs/results/conversion*.{md,json,svg}
 
 Hippocampus, CIFAR-10 and BSD68 need the data sets (see examples/hippocampus/README.md, benchmarks/conversion/teachers);
 a task that lacks its own is left out. Interrupted, it goes on where it stopped (--work). A change of the compiler

@@ -139,7 +139,7 @@ def _page(context: Context[Settings], found: Any, rows: Rows, steps: Any, curves
 INTRODUCTION = """# Hippocampus: hybrid segmentation
 
 Made by `python -m examples.hippocampus_hybrid reproduce{size}`: the system of Yue et al. (2023), whose code is not
-public, rebuilt from what their text says, and the same teacher through the compiler's own default code.
+public, rebuilt from what their text says, and the same teacher through the compiler's own codes.
 
 {data}
 

@@ -43,11 +43,11 @@ RULES = (
     "MT-N: multi-threshold neurons with N thresholds; `signed` ones can take spikes back. Connection-wise: one lambda"
     " for each population, so that each part of a concatenation has its own; layer-wise: one for all populations that"
     " are read together. 99.9 %: lambda is that percentile of the activations (the paper's rule); least squares: the"
-    " one whose levels fit best (this project's). radix:K: the compiler's default code; T is its K digits, but its"
-    " neurons wait for each other: latency is what passes from the first input to the last output. Lost: paired by test"
-    f" picture, U-Net minus spiking, of the metric that is named; p: two-sided. \"worse\" where something is lost and p"
-    f" (t) < {LIKELY:g}: with few pictures (EM: five) such a test shows large differences only. SynOps: exact, all"
-    " spikes times the synapses they meet."
+    " one whose levels fit best (this project's). radix:K: binary digits, the compiler's default kind of code; T is the"
+    " K digits, but neurons wait for each other: latency is what passes from the first input to the last output. Lost:"
+    " paired by test picture, U-Net minus spiking, of the metric that is named; p: two-sided. \"worse\" where something"
+    f" is lost and p (t) < {LIKELY:g}: with few pictures (EM: five) such a test shows large differences only. SynOps:"
+    " exact, all spikes times the synapses they meet."
 )
 STEPS = (
     f"The first T from which on the mean is at most {NEAR['f1']:g} (F1, mIoU) or {NEAR['psnr']:g} dB below the U-Net's;"

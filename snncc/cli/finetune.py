@@ -116,7 +116,8 @@ def _need_torch() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in ("torch", "lightning", "monai"):
             raise
-        raise OptionError(f"finetune needs {package}", remedy="pip install 'snncc[train]'") from None
+        remedy = "pip install -c constraints.txt -e '.[train]' in a clone"
+        raise OptionError(f"finetune needs {package}", remedy=remedy) from None
 
 
 def _network(model: Path, timesteps: int | None) -> Network:

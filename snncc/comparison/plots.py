@@ -55,7 +55,8 @@ def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise OptionError("a plot needs matplotlib", remedy="pip install 'snncc[report]'") from None
+        remedy = "pip install -c constraints.txt -e '.[report]' in a clone"
+        raise OptionError("a plot needs matplotlib", remedy=remedy) from None
     return Figure(figsize=(width, height), layout="constrained")
 
 
