@@ -36,7 +36,7 @@ finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes
 reproduce-hippocampus: $(BIN)/.train  # an hour and a half on two cores: hybrid segmentation (Yue et al., 2023). Goes on where interrupted
 	$(BIN)/python -m examples.hippocampus_hybrid reproduce
 
-reproduce-registration: $(BIN)/.train  # two hours on two cores: SpikeReg. Goes on where it was interrupted
+reproduce-registration: $(BIN)/.train  # an hour on two cores: SpikeReg. Goes on where it was interrupted
 	$(BIN)/python -m examples.registration reproduce
 
 reproduce-spiking-unet: $(BIN)/.train  # two hours on two cores: multi-threshold Spiking-UNet. Goes on where it was interrupted

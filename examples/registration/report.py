@@ -28,7 +28,7 @@ from examples.registration.tables import (
 from snncc.errors import DataError
 
 SMALL = {  # what differs between the sizes, in words
-    "BRAINS": "at 2 mm (80x96x112): 11 to train on, with 16\nmore that are synthetic,",
+    "BRAINS": "at 2 mm (80x96x112): 11 to train on,\nwith 16 more that are synthetic,",
     "CHOSEN": (
         "How settings were chosen: on validation pairs, but for one. The main network of the brains was changed from\n"
         "radix:3 to radix:4, this project's default, when test tables of radix:3 on brains and of radix:2 to 4 on\n"
@@ -97,6 +97,7 @@ def _page(
     parts = {
         **{key: value.format(p=context.settings.tuned_percentile) for key, value in size.items()},
         "SIZE": context.size, "SEED": context.settings.seed, "VERDICT": _verdict(found, lesson, best),
+        "TUNED": _hippocampi(found),
         "BRAIN": networks(found, "brain") if found.has("brain-teacher") else "Not measured.",
         "EXTENDED": networks(found, "brain", True) if found.has("brain-teacher") else "Not measured.",
         "HIPPOCAMPUS": networks(found, "hippocampus") if found.has("hippocampus-teacher") else "Not measured.",
@@ -136,6 +137,22 @@ def _verdict(found: Found, lesson: str, best: Spiking) -> str:
         f"{verdict}.{_longer(found, lesson, best)} It takes\n"
         f"{spent['synops_per_mac']:.3f} SynOps for each of the teacher's {spent['teacher_macs'] / 1e9:.2f} G MACs."
     )
+
+
+def _hippocampi(found: Found) -> str:
+    """What fine-tuning leaves of the difference on hippocampi, also with SpikeReg's own neurons."""
+    if not found.has("hippocampus-teacher"):
+        return ""
+    parts = []
+    for run in found.runs("hippocampus"):
+        if run.tuned and not run.distill and not run.winners:
+            lost, spent = found.lost("hippocampus", run.name), found.spent(run.name)
+            parts.append(f"{title(run)} {found.mean(run.name, 'dice'):.4f}, lost {lost['mean']:+.4f} "
+                         f"(p = {lost['p_t']:.2g}),\n{spent['synops_per_mac']:.3f} SynOps per MAC")  # fmt: skip
+    if not parts:
+        return ""
+    n, dice = len(found.pairs("hippocampus-teacher")), found.mean("hippocampus-teacher", "dice")
+    return f"On hippocampi, {n} pairs, teacher {dice:.4f}: " + "; ".join(parts) + "."
 
 
 def _longer(found: Found, lesson: str, best: Spiking) -> str:
