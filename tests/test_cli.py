@@ -355,6 +355,7 @@ def test_bad_files(compiled: Path, kind: str, what: str) -> None:
         (np.zeros((1, 8, 8), np.complex64), "dtype"),
         (np.full((3, 1, 8, 8), np.nan, np.float32), "NaN"),
         (np.full((1, 8, 8), np.inf, np.float32), "NaN or infinity"),
+        (np.full((1, 8, 8), 1e300), "NaN or infinity (as float32)"),
         (np.array([{"a": 1}], object), "data.npy"),
         (np.zeros((0, 1, 8, 8), np.float32), ""),
     ],

@@ -176,7 +176,7 @@ class SpikingModule(nn.Module):
             timesteps: those the network was compiled for. seed: of Poisson encoders. outputs: run the epilogue, too?
 
         Raises:
-            DataError: inputs of another shape.
+            DataError: inputs of another shape, or of which an analog part makes NaN or infinity.
             UnsupportedError: gradients through an operator of an analog part that has none here.
         """
         values = self._checked(inputs)
