@@ -166,9 +166,9 @@ def _output(network: Network) -> Array:
     return np.zeros((1, *readout.shape), np.float32)
 
 
-def teacher(path: Path, network: Network, value: str) -> Teach:
-    """What gives a teacher's output, and its `value` of the same sample. Raises as `Teacher.of`."""
-    graph, output = Teacher.of(path, network).graph, network.outputs[0]
+def teacher(path: Path, network: Network, value: str, passes: Sequence[str]) -> Teach:
+    """What gives a teacher's output, and its `value` of the same sample. Raises, and takes passes, as `Teacher.of`."""
+    graph, output = Teacher.of(path, network, passes).graph, network.outputs[0]
     if value not in graph.types:
         raise OptionError(f"the teacher has no value {value}", file=str(path), remedy="leave --teacher out")
     session = HostSession(graph, list(dict.fromkeys((output, value))))
