@@ -51,7 +51,6 @@ class SpikingModule(nn.Module):
         network: compiled; integers, or float32 (then engines agree up to rounding).
         surrogate: in place of the derivative of a spike: triangle, sigmoid, atan, superspike or stdb, with their
             constant as `triangle:0.3`; functions of (v - theta) / theta.
-        through_reset: do gradients pass the reset, too?
         precision: float32 to train, and save, an integer network without its integers.
         flow: train on accumulated flow (Wu et al., 2021): spikes are simulated without gradients, step by step; the
             gradient of a neuron's number of spikes by its summed current is 1 / theta where that current is above
@@ -66,8 +65,8 @@ class SpikingModule(nn.Module):
     """
 
     def __init__(
-        self, network: Network, *, surrogate: str = "triangle", through_reset: bool = True, flow: bool = False,
-        precision: str | None = None, winners: Mapping[str, float] | None = None,
+        self, network: Network, *, surrogate: str = "triangle", flow: bool = False, precision: str | None = None,
+        winners: Mapping[str, float] | None = None,
     ):  # fmt: skip
         super().__init__()
         if precision not in (None, "float32", network.meta.get("precision")):
@@ -76,7 +75,7 @@ class SpikingModule(nn.Module):
         self.network = network
         precision = str(network.meta.get("precision", ""))
         self.bits = int(precision[3:]) if precision.startswith("int") else None
-        self.rule, self.flow = Rule(shape_of(surrogate), through_reset), flow
+        self.rule, self.flow = Rule(shape_of(surrogate)), flow
         neurons = [p for p in network.populations if isinstance(p.kind, Neuron) and not p.is_gate]
         self.cell = {p.name: Cell(network, p, self.bits) for p in neurons}
         self.link = {j.name: Link(network, j, self.bits) for p in neurons for j in network.incoming(p)}
