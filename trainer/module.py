@@ -178,15 +178,15 @@ class SpikingModule(nn.Module):
             DataError: inputs of another shape, or of which an analog part makes NaN or infinity.
             UnsupportedError: gradients through an operator of an analog part that has none here.
         """
-        values = self._checked(inputs)
         steps = check_steps(timesteps, self.network)
+        values = self._checked(inputs, steps)
         with exactly(next(iter(values.values())).device.type):
             forward = Forward(self, values, steps, seed)
             if self.flow and torch.is_grad_enabled():
                 forward.flowed = Simulation(Forward(self, dict(values), steps, seed)).numbers()
             return forward.all(outputs)
 
-    def _checked(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _checked(self, inputs: Tensor | Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         shapes = self.network.input_shapes
         if isinstance(inputs, Tensor):
             if len(shapes) > 1:
@@ -197,6 +197,9 @@ class SpikingModule(nn.Module):
             if name not in inputs or tuple(inputs[name].shape[lead:]) != shape[1:]:
                 found = tuple(inputs[name].shape) if name in inputs else "nothing"
                 raise DataError(f"input {name!r}: {found} was given, where (B, {str(shape[1:])[1:]} is wanted")
+            if lead == 2 and inputs[name].shape[1] != steps:
+                what = f"input {name!r}: a spike train of {inputs[name].shape[1]} steps for a run of {steps}"
+                raise DataError(what, remedy="name its length with timesteps")
         return dict(inputs)
 
     def fan_outs(self) -> dict[str, Tensor]:

@@ -184,8 +184,7 @@ def _data(
         parts = data, reader.read(given, options["val_labels"])
     else:
         parts = data.split(options["val_fraction"], options["seed"])
-    trains = [p.value for p in network.encoders if p.timed]
-    return parts, Cropped(reader.metric_of(data)), len(data[0][0][trains[0]]) if trains else None
+    return parts, Cropped(reader.metric_of(data)), reader.steps
 
 
 def _facts(model: Path, parts: Sequence[Samples], options: Mapping[str, Any], metric: Cropped) -> dict[str, Any]:
