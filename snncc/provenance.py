@@ -38,7 +38,7 @@ def teacher_of(source: str | os.PathLike[str] | onnx.ModelProto, graph: Graph) -
 
 
 def sha256_of(source: str | os.PathLike[str] | onnx.ModelProto) -> str:
-    """Of a model's file and the files beside it that hold its weights, or of what would be in it. Raises FormatError."""
+    """Of a model's file and of those beside it that hold weights, or of what would be in it. Raises FormatError."""
     if isinstance(source, onnx.ModelProto):
         return hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
     found = hashlib.sha256()
