@@ -14,7 +14,7 @@ from snncc.graph_onnx import inputs_read, to_onnx
 from snncc.ingest.limits import REEXPORT, first_line
 from snncc.interlude import stretches
 from snncc.network import Network, Population
-from snncc.runtime.trace import Interlude
+from snncc.runtime.trace import Interlude, not_finite
 
 QUIET = 4  # fatal only
 
@@ -46,7 +46,8 @@ class HostSession:
                 raise _unable(error) from None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Feeds and results by value name. Raises DataError for a missing input or a wrong shape."""
+        """Feeds and results by value name. Raises DataError for a missing input, a wrong shape, or a value that an
+        input of integers cannot hold."""
         found: dict[str, Array] = {}
         if self._session is not None:
             given = {name: self._checked(name, feeds) for name in self._inputs}
@@ -68,6 +69,8 @@ class HostSession:
         skip = 1 if self._batched and len(kind.shape) > 1 else 0
         if value.ndim != len(kind.shape) or tuple(value.shape[skip:]) != kind.shape[skip:]:
             raise DataError(f"input {name!r} has the shape {value.shape}, the network wants {kind.shape}")
+        if np.dtype(kind.dtype).kind in "iub":
+            return _whole(name, value, kind.dtype)
         return value.astype(kind.dtype, copy=False)
 
 
@@ -89,8 +92,8 @@ class InterludeSession:
             if encoder.name in self._sessions:
                 values.update(self._sessions[encoder.name].run(values))
             x = np.asarray(values[encoder.value][0])
-            if not np.isfinite(x).all():  # engines do not agree on what an encoder makes of it
-                raise DataError("the interlude gives NaN or infinity", node=encoder.name, remedy="try more time steps")
+            if not np.isfinite(x).all():
+                raise not_finite(encoder, midway=True)
             return x
 
         return read
@@ -109,6 +112,17 @@ def read_out(network: Network, potentials: Mapping[str, Array], step: int) -> di
 def run_graph(graph: Graph, feeds: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
     """Run once; see HostSession."""
     return HostSession(graph, wanted).run(feeds)
+
+
+def _whole(name: str, value: Array, dtype: str) -> Array:
+    """As integers or truth values. Raises DataError: a cast would make 44 of 300, and 0 of 0.5."""
+    with np.errstate(invalid="ignore"):
+        found = value.astype(dtype, copy=False)
+    if (lost := found != value).any():
+        low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        remedy = f"it is {dtype}: whole numbers from {low} to {high}"
+        raise DataError(f"input {name!r} holds {value[lost].flat[0]:g}", remedy=remedy)
+    return found
 
 
 def _unable(error: Exception) -> FormatError:

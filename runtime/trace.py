@@ -41,7 +41,7 @@ def checked_value(
     potentials: Mapping[str, Array],
 ) -> Array:
     """What an encoder reads: [C, *spatial], or a whole train [T, C, *spatial]; by the interlude if `values` lacks it.
-    Raises DataError."""
+    Raises DataError for nothing, another shape, NaN or infinity."""
     wanted = (timesteps, *encoder.shape) if encoder.timed else encoder.shape
     given = values.get(encoder.name)
     if given is None and interlude is not None:
@@ -49,7 +49,15 @@ def checked_value(
     if given is None or np.shape(given) != wanted:
         found = "nothing" if given is None else f"the shape {np.shape(given)}"
         raise DataError(f"{found} was given, where {wanted} is wanted", node=encoder.name)
+    if not np.isfinite(given).all():
+        raise not_finite(encoder, midway=False)
     return np.asarray(given)
+
+
+def not_finite(encoder: Population, midway: bool) -> DataError:
+    """Of an encoder that reads NaN or infinity: engines do not agree on what it makes of that."""
+    remedy = "try more time steps" if midway else "prepare the input as in training: the teacher cannot take it, either"
+    return DataError("NaN or infinity cannot be encoded", node=encoder.name, remedy=remedy)
 
 
 class Engine(Protocol):

@@ -32,7 +32,8 @@ def checked_array(name: str, value: Array, shape: tuple[int, ...]) -> Array:
         raise DataError(f"an array of shape {value.shape}", node=where, remedy=f"the network wants {wanted}")
     if value.dtype.kind != "f" and not (timed and value.dtype.kind in "iu"):
         raise DataError(f"an array of dtype {value.dtype}", node=where, remedy="scale it as in training, to float32")
+    with np.errstate(over="ignore"):
+        value = np.ascontiguousarray(value, np.float32)
     if not np.isfinite(value).all():
-        raise DataError("the array holds NaN or infinity", node=where, remedy="replace those values")
-    value = np.ascontiguousarray(value, np.float32)
+        raise DataError("the array holds NaN or infinity (as float32)", node=where, remedy="replace those values")
     return value if timed else value.reshape(shape)

@@ -126,5 +126,5 @@ def make_engine(network: Network, name: str, threads: int | None = None) -> Engi
     if name == "onnxruntime":
         from snncc.runtime.onnx_engine import OnnxEngine
 
-        return OnnxEngine(network)
+        return OnnxEngine(network, threads=threads or 1)
     raise OptionError(f"there is no engine {name!r}", remedy=f"one of {', '.join(ENGINES)}")

@@ -220,6 +220,14 @@ class Network:
         return tuple(p for p in self.populations if p.is_encoder)
 
     @property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Graph output -> shape, batch 1."""
+        known = {**self.inputs, **{p.value: (1, *p.shape) for p in self.readouts}}
+        for part in self.analog_parts.values():
+            known |= {name: kind.shape for name, kind in part.types.items()}
+        return {name: known[name] for name in self.outputs}
+
+    @property
     def readouts(self) -> tuple[Population, ...]:
         return tuple(p for p in self.populations if p.is_readout)
 

@@ -47,6 +47,9 @@ class Registry:
                 clash = _clash(name, items) if len(items) > 1 else ""
                 yield Found(name, item.owner, item.kind, item.error or clash)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
     def check(self, name: str) -> None:
         """Raises OptionError if several owners claim `name`."""
         items = self._found.get(name, [])
@@ -75,6 +78,12 @@ class Registry:
         if item.kind is None:
             raise OptionError(f"the pass {reference} of {item.owner} is broken: {item.error}", remedy="reinstall it")
         return item.kind
+
+    def with_files(self, texts: Iterable[str]) -> Registry:
+        """With the passes of files that these texts name, `file.py:Class`, under their own names."""
+        files = [name for text in texts for name, _ in parse_pipeline(text) if name.rpartition(":")[0].endswith(".py")]
+        new = (Found(kind.name, file, kind) for file in dict.fromkeys(files) for kind in [self.get(file)])
+        return Registry([*(item for items in self._found.values() for item in items), *new])
 
     def parse(self, text: str) -> list[Pass]:
         """A whole pipeline from its text."""

@@ -14,6 +14,7 @@ import onnx
 
 from snncc.errors import FormatError
 from snncc.graph import Graph
+from snncc.ingest.limits import weight_files
 from snncc.macs import graph_macs
 
 
@@ -37,10 +38,15 @@ def teacher_of(source: str | os.PathLike[str] | onnx.ModelProto, graph: Graph) -
 
 
 def sha256_of(source: str | os.PathLike[str] | onnx.ModelProto) -> str:
-    """Of a teacher's file, or of what would be in it."""
+    """Of a model's file and of those beside it that hold weights, or of what would be in it. Raises FormatError."""
     if isinstance(source, onnx.ModelProto):
         return hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    for path in (Path(source), *weight_files(source)):
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                found.update(part)
+    return found.hexdigest()
 
 
 def versions(own: str) -> dict[str, str]:

@@ -179,6 +179,8 @@ def test_the_python_model(compiled: Path) -> None:
     for t in (1, 2, 4):
         np.testing.assert_array_equal(result.over_time["y"][t - 1], network.run(BATCH[0], t).outputs["y"])
     assert result.counts.to_dict()["timesteps"] == result.counts.timesteps == 4
+    engine: Any = snncc.load("m.snn.onnx", "onnxruntime", threads=2)._engine
+    assert engine._session.get_session_options().intra_op_num_threads == 2
     with pytest.raises(snncc.errors.DataError):
         network.run(BATCH[0, :, :4])
     with pytest.raises(snncc.errors.OptionError):
@@ -264,7 +266,8 @@ def test_several_inputs_go_to_a_folder(compiled: Path) -> None:
     assert sorted(p.name for p in Path("out").iterdir()) == [f"{k}.npy" for k in range(5)]
     works("run", "m.snn.onnx", "list.txt", "-o", "two", "--json", "r.json")
     assert [s["input"] for s in json.loads(Path("r.json").read_text())["samples"]] == ["0.npy", "1.npy"]
-    assert "several inputs are called 0.npy" in fails(2, "run", "m.snn.onnx", "in/0.npy", "in/0.npy", "-o", "x")
+    block = fails(2, "run", "m.snn.onnx", "in/0.npy", "in/0.npy", "-o", "x")
+    assert "y of in/0.npy and y of in/0.npy would go to one file" in block
     assert "folder" in fails(2, "run", "m.snn.onnx", "in", "-o", "data.npy")
 
 
@@ -290,6 +293,28 @@ def test_outputs_of_several_kinds(here: Path) -> None:
     assert np.load("out_b.npy").shape == (3, 3, 1, 1)
     works("run", "m.onnx", "in.nii", "-o", "p.nii", "--probabilities")
     assert nib.load("p_a.nii").shape == (8, 7, 3, 3)
+    nib.save(nib.load("in.nii"), "in.nii.gz")
+    block = fails(2, "run", "m.onnx", "in.nii", "in.nii.gz", "-o", "both")
+    assert "b of in.nii and b of in.nii.gz would go to one file" in block and not Path("both").exists()
+    assert "overwrite an input" in fails(2, "run", "m.onnx", "p_a.nii", "-o", "p.nii")
+
+
+def test_outputs_of_any_name(here: Path) -> None:
+    proto = model("""agraph (float[1,1,8,8] x, float[3,1,3,3] w, float[1,3,1,1] u, float[2,3,1,1] t)
+        => (float[1,1,8,8] file, float[1,2,8,8] p_0, float[1,3,8,8] r) {
+        c = Conv <pads = [1, 1, 1, 1]> (x, w)
+        r = Relu (c)
+        file = Conv (r, u)
+        p_0 = Conv (r, t) }""")
+    proto.graph.output[2].name = proto.graph.node[1].output[0] = "p:0"
+    proto.graph.node[2].input[0] = proto.graph.node[3].input[0] = "p:0"
+    onnx.save(proto, "names.onnx")
+    works("compile", "names.onnx", "-o", "m.onnx", "-T", 4, "--calibrate", "data.npy")
+    assert "p_0 of data.npy and p:0 of data.npy" in fails(2, "run", "m.onnx", "data.npy", "-o", "out.npy")
+    works("run", "m.onnx", "data.npy", "-o", "O.NPZ")
+    found, expected = np.load("O.NPZ"), snncc.load("m.onnx").run(BATCH[2]).outputs
+    assert set(found) == set(expected) == {"file", "p_0", "p:0"}
+    assert all(np.array_equal(found[name][2:3], value) for name, value in expected.items())
 
 
 def test_values_outside_the_encoder_are_reported(compiled: Path) -> None:
@@ -355,6 +380,7 @@ def test_bad_files(compiled: Path, kind: str, what: str) -> None:
         (np.zeros((1, 8, 8), np.complex64), "dtype"),
         (np.full((3, 1, 8, 8), np.nan, np.float32), "NaN"),
         (np.full((1, 8, 8), np.inf, np.float32), "NaN or infinity"),
+        (np.full((1, 8, 8), 1e300), "NaN or infinity (as float32)"),
         (np.array([{"a": 1}], object), "data.npy"),
         (np.zeros((0, 1, 8, 8), np.float32), ""),
     ],

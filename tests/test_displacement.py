@@ -147,6 +147,10 @@ def test_run_registers(tmp_path: Path, shift: Array) -> None:
     exact = 0 if not shift.any() else 1e-3
     np.testing.assert_allclose(along_ras(tmp_path / "u_moved.nii.gz"), shifted(image, shift), rtol=0, atol=exact)
     assert nib.load(tmp_path / "u.nii.gz").shape == (*nib.load(fixed).shape, 1, 3)
+    (tmp_path / "u_moved.nii.gz").replace(tmp_path / "a_moved.nii.gz")
+    several = [f"{name}={path}" for path in (fixed, tmp_path / "a_moved.nii.gz") for name in ("xm", "xf")]
+    clash = CliRunner().invoke(main, ["run", str(tmp_path / "m.snn.onnx"), *several, "-o", str(tmp_path / "out")])
+    assert clash.exit_code == 2 and "flow (moved) of" in clash.output and not (tmp_path / "out").exists()
     asked = ["--moving-labels", str(marks), "--preprocess", '{"displacement": null}']
     wrong = CliRunner().invoke(main, [*command, *asked])
     assert wrong.exit_code == 2 and "moves no image" in wrong.output

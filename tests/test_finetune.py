@@ -120,6 +120,8 @@ def test_goes_on_only_with_the_same_options(files: Path) -> None:
         (("--val-data", "x.npy"), "--val-labels"),
         (("-T", 0), "at least one"),
         (("--surrogate", "step"), "surrogate"),
+        (("--seed", -1), "seed -1"),
+        (("--learning-rate", "nan"), "learning rate of weights nan"),
     ],
 )
 def test_wrong_options(files: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[Any, ...], text: str) -> None:

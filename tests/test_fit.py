@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from snncc.comparison.metrics import Metric
-from snncc.errors import OptionError
+from snncc.errors import FormatError, OptionError
 from snncc.graph import Array
 from snncc.model import Model
 from tests.training import Images, network, train
@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 from snncc.trainer import SpikingModule  # noqa: E402
 from snncc.trainer.evaluation import Evaluation, evaluate  # noqa: E402
-from snncc.trainer.fit import Batches, Epoch, Settings, fit  # noqa: E402
+from snncc.trainer.fit import BEST, LAST, Batches, Epoch, Settings, fit  # noqa: E402
 from snncc.trainer.losses import Objective  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -198,7 +198,28 @@ def test_a_batch_that_processes_cannot_share(monkeypatch: pytest.MonkeyPatch, tm
         train(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"schedule": "step"}, {"epochs": 0}, {"batch": 0}])
+@pytest.mark.parametrize("name", [LAST, BEST])
+def test_a_damaged_checkpoint_is_named(name: str, tmp_path: Path) -> None:
+    train(tmp_path, epochs="1")
+    (tmp_path / name).write_bytes(b"no checkpoint")
+    with pytest.raises(FormatError, match="damaged checkpoint") as caught:
+        train(tmp_path, epochs="1")
+    assert caught.value.file == str(tmp_path / name) and "remove this folder" in str(caught.value)
+
+
+def test_something_must_learn(tmp_path: Path) -> None:
+    data = Images(8)
+    with pytest.raises(OptionError, match="no parameter of this network"):  # which has no leaks
+        fit(SpikingModule(network()), data, data, Objective.of("bce"), None, tmp_path, Settings(rates={"leaks": 0.1}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"schedule": "step"}, {"epochs": 0}, {"batch": 0}, {"seed": -1}, {"budget": float("nan")}, {"clip": -1.0},
+        *({"rates": {"weights": rate}} for rate in (-1.0, 0.0, float("nan"), float("inf"))),
+    ],
+)  # fmt: skip
 def test_wrong_settings(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         Settings(**wrong)

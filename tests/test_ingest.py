@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from snncc.errors import FormatError, OptionError, VerifyError
 from snncc.graph import Graph, Node, Type
 from snncc.graph_onnx import to_onnx
 from snncc.ingest import ingest
+from snncc.provenance import sha256_of
 from snncc.runtime.host import HostSession, run_graph
 from snncc.text import graph_text
 from snncc.verify import verify_graph
@@ -344,7 +346,16 @@ def test_external_weights(tmp_path: Path) -> None:
     check(proto, ingest(file), feeds(proto))
     with pytest.raises(FormatError, match="another file"):
         ingest(onnx.load(file, load_external_data=False))
+    before = sha256_of(file)
+    onnx.save(proto, tmp_path / "whole.onnx")
+    assert sha256_of(tmp_path / "whole.onnx") == sha256((tmp_path / "whole.onnx").read_bytes()).hexdigest() != before
+    weights = bytearray((tmp_path / "m.data").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "m.data").write_bytes(weights)
+    assert sha256_of(file) != before
     (tmp_path / "m.data").unlink()
+    with pytest.raises(FormatError, match="missing"):
+        sha256_of(file)
     with pytest.raises(FormatError, match="missing"):
         ingest(file)
 

@@ -23,14 +23,16 @@ from snncc.graph import Array, Graph, Type
 from snncc.ingest import ingest
 from snncc.interlude import stretches
 from snncc.macs import graph_macs
-from snncc.model import Model
+from snncc.model import ENGINES, Model
 from snncc.network import Network
 from snncc.network_checks import verify_network
 from snncc.onnx_file import read, to_model, write
 from snncc.passes.lower import Lower
 from snncc.passes.recipe import graph_passes
 from snncc.pipeline import Context, run_pipeline
+from snncc.runtime.calibration import Simulator
 from snncc.runtime.host import InterludeSession
+from snncc.runtime.reference import ReferenceEngine
 from tests.file_networks import interludes
 from tests.onnx_models import model
 from tests.random_teachers import teachers
@@ -293,6 +295,33 @@ def test_numbers_that_no_encoder_can_say_are_refused() -> None:
     with pytest.raises(DataError, match="NaN") as refusal:
         InterludeSession(network).during({}, 4)(network[name], below)
     assert refusal.value.node == name and refusal.value.remedy
+
+
+def test_a_prologue_that_makes_no_number_is_refused_by_every_engine() -> None:
+    text = """a (float[1,1,4,4] x, float[2,1,1,1] w, float[2,2,1,1] u) => (float y) {
+        l = Log(x) c = Conv(l, w) r = Relu(c) y = Conv(r, u) }"""
+    image = np.ones((1, 4, 4), np.float32)
+    network = compile(model(text), calibrate=[image + 1])
+    assert network.prologue is not None
+    for number in (-1, 0):  # NaN, and minus infinity
+        for engine in ENGINES:
+            with pytest.raises(DataError, match="cannot be encoded") as refusal:
+                Model(network, engine).run(image * number)
+            assert refusal.value.node == network.encoders[0].name and refusal.value.remedy
+        with pytest.raises(DataError, match="cannot be encoded"):
+            Simulator(ReferenceEngine)(network, {"x": image[None] * number}, 4, False)
+
+
+@pytest.mark.parametrize("number", [-1, 0.5, 256, 300])
+def test_an_input_of_integers_takes_what_it_can_hold(number: float) -> None:
+    text = """a (uint8[1,1,4,4] x, float[2,1,1,1] w, float[2,2,1,1] u) => (float y) {
+        f = Cast<to=1>(x) c = Conv(f, w) r = Relu(c) y = Conv(r, u) }"""
+    image = np.ones((1, 4, 4), np.float32)
+    found = Model(compile(model(text), calibrate=[image * 255]))
+    found.run(image * 255)
+    with pytest.raises(DataError, match=f"input 'x' holds {number:g}") as refusal:
+        found.run(image * np.float32(number))
+    assert "uint8: whole numbers from 0 to 255" in str(refusal.value)
 
 
 def test_prefixes_are_refused() -> None:

@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("monai")
 from snncc.trainer import SpikingModule  # noqa: E402
 from snncc.trainer import losses as L  # noqa: E402
+from snncc.trainer.surrogate import surrogate  # noqa: E402
 
 EPS = 1e-5
 
@@ -193,11 +194,16 @@ def test_a_sum_of_losses_costs_and_the_distance_from_the_teacher() -> None:
     [
         ("bcedice", [], "'bcedice' is unknown"), ("x*bce", [], r"'x\*bce' is unknown"), ("bce", ["spikes"], "unknown"),
         ("bce", ["synops:few"], "no number"), ("bce", ["rate:3"], "takes no number"),
+        ("nan*bce", [], r"'nan\*bce' is unknown"), ("bce", ["synops:inf"], "no number"),
     ],
 )  # fmt: skip
 def test_what_is_no_loss(loss: str, costs: list[str], text: str) -> None:
     with pytest.raises(OptionError, match=text):
         L.Objective.of(loss, costs)
+    with pytest.raises(OptionError, match="distill nan"):
+        L.Objective.of("bce", distill=float("nan"))
+    with pytest.raises(OptionError, match="no number"):
+        surrogate("triangle:nan")
 
 
 def test_targets_of_another_size() -> None:

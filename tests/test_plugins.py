@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Optional
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
 import snncc
 from snncc.cli import main
+from snncc.cli.training_data import teacher
 from snncc.errors import OptionError
+from snncc.ingest import ingest
 from snncc.pass_options import described
 from snncc.passes import BUILTIN
 from snncc.passes.recipe import default_pipeline
 from snncc.pipeline import build, parse_pipeline, pipeline_text
 from snncc.plugins import Found, Registry, registry
+from snncc.runtime.host import run_graph
 from tests.onnx_models import model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +88,25 @@ def test_a_pass_from_a_file() -> None:
     zeros = [np.mean(j.synapse.weight == 0) for j in network.projections]
     assert all(share >= 0.4 for share in zeros)
     assert any("set to zero" in reason for _, _, reason in network.meta["report"])
+
+
+def test_what_was_compiled_with_a_pass_from_a_file_is_compared_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model(TEACHER), "t.onnx")
+    np.save("x.npy", DATA)
+    reference = f"{EXAMPLE}:PruneSmall"
+    network = snncc.compile("t.onnx", "m.onnx", calibrate="x.npy", passes=[f"{reference}{{share=0.5}}"])
+    command = ["compare", "t.onnx", "m.onnx", "--data", "x.npy", "--samples", "1"]
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 2 and "the pass prune-small" in refused.stderr and "-p file.py:Class" in refused.stderr
+    compared = CliRunner().invoke(main, [*command, "-p", reference])
+    assert compared.exit_code == 0, compared.output
+    taught = teacher(Path("t.onnx"), network, "y", [reference])({"x": DATA[:1]})[0]
+    np.testing.assert_array_equal(taught, run_graph(ingest("t.onnx"), {"x": DATA[:1]}, ["y"])["y"])
+    with pytest.raises(OptionError, match="prune-small"):
+        teacher(Path("t.onnx"), network, "y", [])
 
 
 def test_a_broken_plugin_breaks_nothing_else(installed: Path) -> None:

@@ -11,6 +11,9 @@ from click.testing import CliRunner
 
 import snncc
 from snncc.cli import main
+from snncc.cli.preprocess import Preprocess
+from snncc.cli.training_data import Reader
+from snncc.comparison.metrics import Wish
 from snncc.errors import DataError, SnnccError
 from snncc.graph import Array
 from tests.onnx_models import model
@@ -53,6 +56,33 @@ def test_lengths_must_fit() -> None:
         loaded.run(TRAINS[0], timesteps=5)
     with pytest.raises(DataError, match="shape"):
         loaded.run(TRAINS[0, 0])
+
+
+def test_the_trainer_takes_one_length(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from snncc.trainer import SpikingModule
+
+    network = snncc.compile(TEACHER, calibrate=list(TRAINS), encoder="spikes", timesteps=40)
+    trains = torch.as_tensor(TRAINS[:, :7])
+    for engine in ("fast", "reference"):
+        want = snncc.load(network, engine).run(TRAINS[1, :7]).outputs["y"]
+        assert np.array_equal(SpikingModule(network)(trains, timesteps=7)["y"][1:2].detach().numpy(), want)
+    for steps in (None, 8):
+        with pytest.raises(DataError, match="a spike train of 7 steps"):
+            SpikingModule(network)(trains, timesteps=steps)
+
+
+def test_training_data_have_one_length(tmp_path: Path) -> None:
+    network = snncc.compile(TEACHER, calibrate=list(TRAINS), encoder="spikes", timesteps=40)
+    files = [str(tmp_path / name) for name in ("whole.npy", "short.npy")]
+    for file, train in zip(files, (TRAINS, TRAINS[0, :7]), strict=True):
+        np.save(file, train)
+    output = np.zeros((1, 1, 6, 6), np.float32)
+    reader = Reader(network, Wish("psnr", (), Preprocess()), lambda feeds: (output, output), lambda *told: None)
+    assert len(reader.read(files[:1], None)) == 3 and reader.steps == 40
+    with pytest.raises(DataError, match="of 40 and of 7 steps") as refusal:
+        reader.read(files[1:], None)
+    assert refusal.value.file == files[1]
 
 
 def test_random_and_given_spikes_are_no_digits() -> None:

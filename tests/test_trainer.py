@@ -111,6 +111,15 @@ def test_inputs_of_another_shape_are_refused() -> None:
         module(torch.zeros(2, 9, 3, 3))
 
 
+def test_what_no_engine_encodes_is_refused() -> None:
+    text = "agraph (float[1,1,4,4] x, float[2,1,1,1] w, float[1,2,1,1] v) => (float y) {"
+    graph = ingest(onnx_model(text + " l = Log (x)\n c = Conv (l, w)\n a = Relu (c)\n y = Conv (a, v) }"))
+    module = SpikingModule(compiled(graph))
+    module(torch.ones(1, 1, 4, 4))
+    with pytest.raises(DataError, match="cannot be encoded"):
+        module(-torch.ones(1, 1, 4, 4))
+
+
 @pytest.mark.parametrize("surrogate", ["triangle", "triangle:0.3", "sigmoid", "atan", "superspike", "stdb"])
 def test_every_surrogate_moves_every_group(surrogate: str) -> None:
     graph = unet_like()

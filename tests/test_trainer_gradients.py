@@ -9,12 +9,16 @@ import pytest
 
 from snncc.encoders import Constant
 from snncc.graph import Array
+from snncc.ingest import ingest
 from snncc.network import Network, Population, Projection
 from snncc.neurons import IntegrateFire, Leaky, Neuron, Radix, Readout, Settled, Signed
+from snncc.runtime.host import run_graph
 from snncc.synapses import Conv, ConvTranspose, Dense, Diagonal
+from tests.onnx_models import model
 
 torch = pytest.importorskip("torch")
 from snncc.trainer import SpikingModule  # noqa: E402
+from snncc.trainer.analog import evaluate  # noqa: E402
 from snncc.trainer.linear import linear  # noqa: E402
 from snncc.trainer.surrogate import surrogate  # noqa: E402
 
@@ -155,6 +159,17 @@ def test_linear_maps_by_finite_differences(synapse: Any, shape: tuple[int, ...])
     weight = torch.randn(synapse.weight.shape, dtype=torch.float64, generator=generator, requires_grad=True)
     x = torch.randn((2, *shape), dtype=torch.float64, generator=generator, requires_grad=True)
     assert torch.autograd.gradcheck(lambda w, v: linear(synapse, w, v), (weight, x))
+
+
+def test_the_largest_of_three() -> None:
+    graph = ingest(model("""agraph (float[1,6] x, float[1,6] xb, float[1,6] xc) => (float y, float z) {
+        y = Max (x, xb, xc)
+        z = Min (x, xb, xc) }"""))
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.normal(size=(1, 6)).astype(np.float32) for name in graph.inputs}
+    found = evaluate(graph, {name: torch.as_tensor(x) for name, x in feeds.items()}, graph.outputs)
+    for name, value in run_graph(graph, feeds, graph.outputs).items():
+        assert np.array_equal(found[name].numpy(), value)
 
 
 def test_surrogates_at_some_points() -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from snncc.cli.preprocess import Preprocess
-from snncc.cli.volumes import Volume, labels_of, read_volume, tile_starts
+from snncc.cli.volumes import Volume, is_image, labels_of, read_volume, tile_starts
 from snncc.errors import DataError, FormatError, OptionError
 from snncc.graph import Array
 
@@ -49,7 +49,7 @@ def through_identity(volume: Volume) -> Array:
     samples = list(volume.samples())
     assert len(samples) == volume.count
     for sample in samples:
-        assert whole.fits(sample)
+        assert is_image(sample.shape, volume.target)
         whole.add(sample)
     return whole.result()
 
@@ -144,6 +144,30 @@ def test_png(tmp_path: Path) -> None:
     assert mask is not None
     volume.write(tmp_path / "mask.png", mask, labels=True)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "mask.png")), np.where(pixels > 127, 255, 0))
+
+
+def test_a_png_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 21), np.uint8)).save(tmp_path / "in.png")
+    volume = read_volume(tmp_path / "in.png", (1, 1, 16, 32), Preprocess())
+    with pytest.raises(OptionError, match="cannot hold 5 channels"):
+        volume.write(tmp_path / "out.png", np.zeros((1, 5, 9, 21), np.float32), labels=False)
+    with pytest.raises(OptionError, match="from 0 to 300"):
+        volume.write(tmp_path / "out.png", np.arange(301, dtype=np.int16)[None, None, None], labels=True)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_truth_values_are_labels(tmp_path: Path) -> None:
+    mask = RNG.random((8, 7, 3)) > 0.5
+    save(tmp_path / "in.nii", mask.astype(np.uint8))
+    volume = read_volume(tmp_path / "in.nii", (1, 1, 8, 8), Preprocess())
+    whole = volume.assembler()
+    for sample in volume.samples():
+        whole.add(sample > 0.5)
+    found = labels_of(whole.result(), None)
+    assert found is not None
+    for values, labels in ((found, True), (whole.result(), False)):
+        volume.write(tmp_path / "out.nii", values, labels)
+        np.testing.assert_array_equal(nib.load(tmp_path / "out.nii").get_fdata(), mask)
 
 
 def test_labels() -> None:

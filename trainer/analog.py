@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,8 @@ OPERATORS: dict[str, Callable[[Any, Mapping[str, Any]], Tensor]] = {
     "Log": lambda x, a: x[0].log(),
     "LogSoftmax": lambda x, a: F.log_softmax(x[0], a.get("axis", -1)),
     "MatMul": lambda x, a: x[0] @ x[1],
-    "Max": lambda x, a: x[0] if len(x) == 1 else torch.maximum(x[0], x[1]),
-    "Min": lambda x, a: x[0] if len(x) == 1 else torch.minimum(x[0], x[1]),
+    "Max": lambda x, a: reduce(torch.maximum, x),
+    "Min": lambda x, a: reduce(torch.minimum, x),
     "Mul": lambda x, a: x[0] * x[1],
     "Neg": lambda x, a: -x[0],
     "Pow": lambda x, a: x[0] ** x[1],

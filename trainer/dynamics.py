@@ -22,18 +22,14 @@ from snncc.trainer.surrogate import KINDS, Step, Surrogate, spike, staircase
 
 @dataclass(frozen=True)
 class Rule:
-    """How gradients pass a spike: the surrogate, and whether they pass the reset behind it, too."""
+    """How gradients pass a spike, and the reset behind it: by the surrogate."""
 
     shape: Surrogate
-    through_reset: bool = True
 
     @property
     def by_time(self) -> bool:
         """Is the surrogate a function of the time since the last spike?"""
         return getattr(self.shape, "args", (self.shape,))[0] is KINDS["stdb"]
-
-    def reset(self, spikes: Tensor) -> Tensor:
-        return spikes if self.through_reset else spikes.detach()
 
 
 @dataclass(eq=False)
@@ -118,8 +114,8 @@ def _integrate_fire(
             if rule.by_time:
                 since = torch.where(fired, 0.0, since + 1)
         s = spike(charged / theta, fired, slope)
-        left, back = (u if kind.fire_first else charged), rule.reset(s)
-        left = left * (1 - back) if kind.to_zero else left - back * theta
+        left = u if kind.fire_first else charged
+        left = left * (1 - s) if kind.to_zero else left - s * theta
         v = left + current if kind.fire_first else left
         return s
 
@@ -146,8 +142,8 @@ def _signed(kind: Signed, v: Tensor, theta: Tensor, dip: Tensor, rule: Rule) -> 
         up = spike(rise, charged >= up_at, rule.shape(rise.detach()))
         down = spike(fall, charged < down_at, rule.shape(fall.detach()))
         n = n + (up - down).detach()
-        v = charged - torch.where(below, wide, theta) * rule.reset(up)
-        v = v + torch.where(above, theta, wide) * rule.reset(down)
+        v = charged - torch.where(below, wide, theta) * up
+        v = v + torch.where(above, theta, wide) * down
         return up - down
 
     return step
@@ -167,7 +163,7 @@ def _remembering(v: Tensor, theta: Tensor, rule: Rule) -> Callable[[Tensor], Ten
             slope = rule.shape(x - 1) + rule.shape(-x) * above if x.requires_grad else x
             n = n + fired
         s: Tensor = Step.apply(x, fired, slope)
-        v = charged - theta * rule.reset(s)
+        v = charged - theta * s
         return s
 
     return step
@@ -183,7 +179,7 @@ def _multi_threshold(
         total = total + current
         x, level = _levels(total, theta, dip)
         wanted = (level.clamp(min=0) if kind.memory else level) - n.detach()
-        s = staircase(x - rule.reset(n), wanted.clamp(low, high), low, high, rule.shape)
+        s = staircase(x - n, wanted.clamp(low, high), low, high, rule.shape)
         n = n + s
         return s
 

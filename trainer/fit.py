@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from snncc.errors import OptionError
+from snncc.errors import FormatError, OptionError
 from snncc.onnx_file import replacing
 from snncc.trainer.evaluation import Evaluation, Loss, Metric, Progress, Sample, evaluate
 from snncc.trainer.module import SpikingModule
 
 SCHEDULES = ("plateau", "cosine", "none")
 LAST, BEST = "last.ckpt", "best.ckpt"
+ANEW = "remove this folder to start anew, or name another one"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,14 @@ class Settings:
             raise OptionError(f"the schedule {self.schedule!r} is unknown", remedy=f"one of {', '.join(SCHEDULES)}")
         if self.epochs < 1 or self.batch < 1:
             raise OptionError(f"epochs {self.epochs}, batch {self.batch}", remedy="1 or more")
+        if not 0 <= self.seed < 1 << 63:
+            raise OptionError(f"seed {self.seed}", remedy="0 or more, below 2^63")
+        if wrong := [f"{name} {rate}" for name, rate in self.rates.items() if not 0 <= rate < inf]:
+            raise OptionError(f"learning rate of {wrong[0]}", remedy="a number, 0 or more")
+        if not any(self.rates.values()):
+            raise OptionError("no learning rate is above 0", remedy="give one to some parameters")
+        if not (self.budget is None or self.budget >= 0) or not 0 <= self.clip < inf:
+            raise OptionError(f"budget {self.budget}, clip {self.clip}", remedy="numbers, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -245,13 +255,16 @@ def fit(
         progress: called with (label, done, total); report: with each epoch.
 
     Raises:
-        OptionError: the folder holds a run with other settings or facts.
+        OptionError: the folder holds a run with other settings or facts; or nothing that has a learning rate.
+        FormatError: a checkpoint in it is damaged.
         KeyboardInterrupt: on Ctrl-C; the same call goes on.
     """
     settings, folder = settings or Settings(), Path(folder)
     _, world = processes()
     if settings.batch % world:
         raise OptionError(f"a batch of {settings.batch} for {world} processes", remedy=f"a multiple of {world}")
+    if not any(module.groups().get(name) for name, rate in settings.rates.items() if rate):
+        raise OptionError("no parameter of this network has a learning rate", remedy=f"of {', '.join(module.groups())}")
     folder.mkdir(parents=True, exist_ok=True)
     task = _Task(module, loss, settings, timesteps, folder)
     task.facts = {"settings": asdict(settings), "timesteps": timesteps, **(facts or {})}
@@ -270,7 +283,7 @@ def fit(
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-    module.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
+    module.load_state_dict(_checkpoint(folder / BEST))
     return Fitted(tuple(task.history), task.best, folder / BEST)
 
 
@@ -282,10 +295,19 @@ def processes() -> tuple[int, int]:
 def _check(last: Path, facts: Mapping[str, Any]) -> None:
     """Raises OptionError where a checkpoint is of another run."""
     if last.exists():
-        found = torch.load(last, map_location="cpu", weights_only=False)["facts"]
+        _checkpoint(last.with_name(BEST))
+        found = _checkpoint(last, weights_only=False)["facts"]
         if other := [name for name in {**found, **facts} if found.get(name) != facts.get(name)]:
             what = f"the run that was interrupted here had other {', '.join(sorted(other))}"
-            raise OptionError(what, file=str(last), remedy="remove this folder to start anew, or name another one")
+            raise OptionError(what, file=str(last), remedy=ANEW)
+
+
+def _checkpoint(file: Path, weights_only: bool = True) -> Any:
+    """Raises FormatError."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=weights_only)
+    except Exception as error:  # pickle and zip raise anything
+        raise FormatError(f"a damaged checkpoint ({type(error).__name__})", file=str(file), remedy=ANEW) from None
 
 
 def _trainer(settings: Settings, world: int, callbacks: Sequence[Callback]) -> lightning.Trainer:

@@ -16,6 +16,7 @@ from snncc.network import Population
 from snncc.neurons import MaxGate, Readout, Settled
 from snncc.neurons.base import total_count
 from snncc.neurons.leaky import DIVISOR
+from snncc.runtime.trace import not_finite
 from snncc.trainer.cells import Cell
 from snncc.trainer.dynamics import Train, events, settle, stepper
 from snncc.trainer.linear import routed, window_maximum
@@ -108,6 +109,8 @@ class Forward:
             part = self.module.stretches[population.name]
             self.values |= self.module.parts.run(population.name, part, self.values, part.outputs)
         x = self.values[population.value]
+        if not torch.isfinite(x).all():
+            raise not_finite(population, self.network.is_midway(population))
         if isinstance(kind, Constant):
             scaled = x.float() * kind.levels
             self.currents[population.name] = rounded(scaled).clamp(kind.low, kind.high) if kind.levels else x.float()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -103,8 +101,3 @@ def _backwards(before: tuple[int, ...] | list[int], after: tuple[int, ...] | lis
 def _spread(values: Tensor, x: Tensor) -> Tensor:
     """[C] -> [1, C, 1, ...]"""
     return values.reshape(1, -1, *(1,) * (x.ndim - 2))
-
-
-def fan_in(synapse: Synapse) -> int:
-    """Weights that one output sums up, for the initialisation of a network that is trained from the start."""
-    return prod(synapse.rows().shape[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Self
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from snncc.errors import DataError, OptionError
 from snncc.network import Network
 from snncc.trainer.forward import Trace
+from snncc.trainer.surrogate import finite
 
 EPS = 1e-5  # of Dice (Yue et al., 2023)
 FINAL = ("Sigmoid", "Softmax", "LogSoftmax", "ArgMax")
@@ -145,6 +147,8 @@ class Objective:
     @classmethod
     def of(cls, loss: str, costs: Sequence[str] = (), distill: float = 0.0) -> Self:
         """Of texts: `bce-dice`, or `0.3*bce+0.7*dice`; `synops:0.3`, or `2*synops:0.3`. Raises OptionError."""
+        if not isfinite(distill):
+            raise OptionError(f"distill {distill}", remedy="a number, 0 for none")
         tasks = [_weighted(item, "loss", TASKS) for item in loss.split("+")] if loss else []
         found = []
         for text in costs:
@@ -165,7 +169,7 @@ class Objective:
 def _weighted(text: str, what: str, known: Mapping[str, Any]) -> tuple[float | None, Any]:
     weight, star, name = text.strip().rpartition("*")
     try:
-        return (float(weight) if star else None), known[name.strip()]
+        return (finite(weight) if star else None), known[name.strip()]
     except (KeyError, ValueError):
         remedy = f"one of {', '.join(known)}; with a weight 0.5*{next(iter(known))}"
         raise OptionError(f"the {what} {text!r} is unknown", remedy=remedy) from None
@@ -176,7 +180,7 @@ def _bound(text: str, cost: Callable[..., Tensor], argument: str) -> Callable[[T
     if not argument:
         return cost
     try:
-        number = float(argument)
+        number = finite(argument)
     except ValueError:
         raise OptionError(f"the cost {text!r}: {argument!r} is no number", remedy="form: synops:0.3") from None
     if cost not in (rate_target, synops):

@@ -51,7 +51,6 @@ class SpikingModule(nn.Module):
         network: compiled; integers, or float32 (then engines agree up to rounding).
         surrogate: in place of the derivative of a spike: triangle, sigmoid, atan, superspike or stdb, with their
             constant as `triangle:0.3`; functions of (v - theta) / theta.
-        through_reset: do gradients pass the reset, too?
         precision: float32 to train, and save, an integer network without its integers.
         flow: train on accumulated flow (Wu et al., 2021): spikes are simulated without gradients, step by step; the
             gradient of a neuron's number of spikes by its summed current is 1 / theta where that current is above
@@ -66,8 +65,8 @@ class SpikingModule(nn.Module):
     """
 
     def __init__(
-        self, network: Network, *, surrogate: str = "triangle", through_reset: bool = True, flow: bool = False,
-        precision: str | None = None, winners: Mapping[str, float] | None = None,
+        self, network: Network, *, surrogate: str = "triangle", flow: bool = False, precision: str | None = None,
+        winners: Mapping[str, float] | None = None,
     ):  # fmt: skip
         super().__init__()
         if precision not in (None, "float32", network.meta.get("precision")):
@@ -76,7 +75,7 @@ class SpikingModule(nn.Module):
         self.network = network
         precision = str(network.meta.get("precision", ""))
         self.bits = int(precision[3:]) if precision.startswith("int") else None
-        self.rule, self.flow = Rule(shape_of(surrogate), through_reset), flow
+        self.rule, self.flow = Rule(shape_of(surrogate)), flow
         neurons = [p for p in network.populations if isinstance(p.kind, Neuron) and not p.is_gate]
         self.cell = {p.name: Cell(network, p, self.bits) for p in neurons}
         self.link = {j.name: Link(network, j, self.bits) for p in neurons for j in network.incoming(p)}
@@ -176,18 +175,18 @@ class SpikingModule(nn.Module):
             timesteps: those the network was compiled for. seed: of Poisson encoders. outputs: run the epilogue, too?
 
         Raises:
-            DataError: inputs of another shape.
+            DataError: inputs of another shape, or of which an analog part makes NaN or infinity.
             UnsupportedError: gradients through an operator of an analog part that has none here.
         """
-        values = self._checked(inputs)
         steps = check_steps(timesteps, self.network)
+        values = self._checked(inputs, steps)
         with exactly(next(iter(values.values())).device.type):
             forward = Forward(self, values, steps, seed)
             if self.flow and torch.is_grad_enabled():
                 forward.flowed = Simulation(Forward(self, dict(values), steps, seed)).numbers()
             return forward.all(outputs)
 
-    def _checked(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _checked(self, inputs: Tensor | Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         shapes = self.network.input_shapes
         if isinstance(inputs, Tensor):
             if len(shapes) > 1:
@@ -198,6 +197,9 @@ class SpikingModule(nn.Module):
             if name not in inputs or tuple(inputs[name].shape[lead:]) != shape[1:]:
                 found = tuple(inputs[name].shape) if name in inputs else "nothing"
                 raise DataError(f"input {name!r}: {found} was given, where (B, {str(shape[1:])[1:]} is wanted")
+            if lead == 2 and inputs[name].shape[1] != steps:
+                what = f"input {name!r}: a spike train of {inputs[name].shape[1]} steps for a run of {steps}"
+                raise DataError(what, remedy="name its length with timesteps")
         return dict(inputs)
 
     def fan_outs(self) -> dict[str, Tensor]:

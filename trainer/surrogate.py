@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import pi
+from math import isfinite, pi
 from typing import Any
 
 import torch
@@ -46,13 +46,20 @@ KINDS: dict[str, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
+def finite(text: str) -> float:
+    """Raises ValueError for NaN and infinity, too."""
+    if not isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
+
+
 def surrogate(text: str) -> Surrogate:
     """`triangle`, or `triangle:0.3` with the constant that comes first in its definition. Raises OptionError."""
     name, _, constant = text.partition(":")
     if name not in KINDS:
         raise OptionError(f"the surrogate {text!r} is unknown", remedy=f"one of {', '.join(KINDS)}")
     try:
-        given = [float(constant)] if constant else []
+        given = [finite(constant)] if constant else []
     except ValueError:
         raise OptionError(f"the surrogate {text!r}: {constant!r} is no number", remedy="form: triangle:0.3") from None
     return partial(_call, KINDS[name], *given) if given else KINDS[name]

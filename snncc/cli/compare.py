@@ -29,6 +29,7 @@ MOST = 12  # rows of the table of causes
 @click.option("--threads", type=click.IntRange(1), default=usable_cores, show_default="usable cores")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of Poisson encoders.")
 @click.option("--plots", metavar="DIR", type=click.Path(path_type=Path), help="Write PNG plots (needs matplotlib).")
+@click.option("-p", "--pass", "passes", multiple=True, metavar="FILE.py:CLASS", help="As for compile.")
 @click.option("--preprocess", metavar="JSON|FILE", help="Override keys of the recorded preprocessing.")
 def command(
     emit: Emit,
@@ -43,6 +44,7 @@ def command(
     threads: int,
     seed: int,
     plots: Path | None,
+    passes: tuple[str, ...],
     preprocess: str | None,
 ) -> None:
     """Say what the compiled MODEL loses against its TEACHER on data, and where.
@@ -59,7 +61,8 @@ def command(
     with bars() as progress:
         found = compare(
             teacher, model, data, labels, metric=metric, foreground=numbers(foreground), samples=samples,
-            timesteps=timesteps, seed=seed, threads=threads, preprocess=preprocess_of(preprocess), progress=progress,
+            timesteps=timesteps, seed=seed, threads=threads, preprocess=preprocess_of(preprocess), passes=passes,
+            progress=progress,
         )  # fmt: skip
     _show(found)
     if plots is not None:

@@ -29,8 +29,11 @@ def write_text(path: Path, text: str) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """One array to .npy, one or several to .npz."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        if path.suffix == ".npz":
-            np.savez(file, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
+        if path.suffix.lower() == ".npz":
+            with zipfile.ZipFile(file, "w") as archive:  # np.savez cannot name an array `file`
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
         else:
             (array,) = arrays.values()
             np.save(file, array)

@@ -35,6 +35,7 @@ GROUPS = ("weights", "biases", "thresholds", "leaks")
 @click.option("--cost", "costs", multiple=True, metavar="[W*]COST", help="As synops:0.3, or 1e-4*rate; see below.")
 @click.option("--distill", default=0.0, metavar="W", help="Weight of the distance from the teacher's logits.")
 @click.option("--teacher", "origin", metavar="ONNX", type=click.Path(path_type=Path), help="For --distill.")
+@click.option("-p", "--pass", "passes", multiple=True, metavar="FILE.py:CLASS", help="Of the teacher. As for compile.")
 @click.option("--metric", type=click.Choice(METRICS), help="Default: what suits the labels.")
 @click.option("--foreground", metavar="N,N...", help="Labels that count as one class; default: all above 0.")
 @click.option("-T", "timesteps", type=int, help="Time steps of a rate code; the new file's default.")
@@ -174,7 +175,7 @@ def _data(
 
     prepare = Preprocess.of({**network.meta.get("preprocess", {}), **preprocess_of(options["preprocess"])})
     origin, given = options["origin"], options["val_data"]
-    teach = None if origin is None else teacher(origin, network, value_read(network, logits=True))
+    teach = None if origin is None else teacher(origin, network, value_read(network, logits=True), options["passes"])
     reader = Reader(network, Wish(options["metric"], numbers(options["foreground"]), prepare), teach, progress)
     data = reader.read(options["data"], options["labels"])
     if given:
@@ -183,8 +184,7 @@ def _data(
         parts = data, reader.read(given, options["val_labels"])
     else:
         parts = data.split(options["val_fraction"], options["seed"])
-    trains = [p.value for p in network.encoders if p.timed]
-    return parts, Cropped(reader.metric_of(data)), len(data[0][0][trains[0]]) if trains else None
+    return parts, Cropped(reader.metric_of(data)), reader.steps
 
 
 def _facts(model: Path, parts: Sequence[Samples], options: Mapping[str, Any], metric: Cropped) -> dict[str, Any]:

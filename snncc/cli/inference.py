@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from snncc.cli import displacement
-from snncc.cli.data import Case
+from snncc.cli.data import ARRAYS, Case
 from snncc.cli.files import SpikeWriter, write_arrays
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import writable
 from snncc.cli.tables import Bars
-from snncc.cli.volumes import NIFTI, Assembler, Volume, labels_of, named, suffix_of
+from snncc.cli.volumes import NIFTI, Assembler, Volume, is_image, labels_of, named, suffix_of
 from snncc.errors import DataError, OptionError
 from snncc.graph import Array
 from snncc.model import Model
 from snncc.run_counts import RunCounts
+
+LABELS = "labels of the moving image"  # beside the inputs among the files of a case
 
 
 @dataclass
@@ -28,13 +30,15 @@ class Collector:
     case: Case
     images: dict[str, Assembler] = field(default_factory=dict)
     arrays: dict[str, list[Array]] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     clipped: int = 0
     written: list[Path] = field(default_factory=list)
 
     def add(self, outputs: Mapping[str, Array]) -> None:
         volume = self.case.volume
         for name, output in outputs.items():
-            if volume is not None and name not in self.arrays and volume.assembler().fits(output):
+            self.shapes[name] = output.shape
+            if volume is not None and is_image(output.shape, volume.target):
                 self.images.setdefault(name, volume.assembler()).add(output)
             else:
                 self.arrays.setdefault(name, []).append(output)
@@ -49,14 +53,15 @@ class Collector:
         labels: of the moving input of a registration.
         """
         remarks = [f"{self.case.name}: {self.clipped:,} input values clipped"] if self.clipped else []
-        several = len(self.images) + len(self.arrays) > 1
-        if self.case.volume is None and path.suffix == ".npz":
+        volume = self.case.volume
+        targets = output_files(path, self.shapes, None if volume is None else volume.target)
+        if volume is None and suffix_of(path) == ".npz":
             write_arrays(path, {name: self.stacked(name) for name in self.arrays})
             self.written.append(path)
             return [*remarks, f"wrote {path}"]
         for name, image in self.images.items():
             values = image.result()
-            target = named(path, name) if several else path
+            target = targets[name]
             flow, moves = preprocess.displacement or ("", "")
             if name == flow and suffix_of(target) in NIFTI:
                 fixed, moving = self._pair(moves)
@@ -68,12 +73,12 @@ class Collector:
             classes = labels_of(values, preprocess.threshold) if wanted else None
             if classes is None and wanted:
                 remarks.append(f"{self.case.name}: no label threshold is known, so {name} holds the network's values")
-            assert self.case.volume is not None
-            self.case.volume.write(target, values if classes is None else classes, classes is not None)
+            assert volume is not None
+            volume.write(target, values if classes is None else classes, classes is not None)
             self.written.append(target)
             remarks.append(f"wrote {target}")
         for name in self.arrays:
-            target = _with_suffix(named(path, name) if several else path, ".npy")
+            target = targets[name]
             check_output(self.case, target)
             write_arrays(target, {"": self.stacked(name)})
             self.written.append(target)
@@ -117,14 +122,50 @@ def run_case(
     return found, counts
 
 
-def output_path(case: Case, output: Path, several: bool) -> Path:
-    """Where the outputs of a case go: `output`, or a file called like the input in the folder `output`."""
-    if not several and not output.is_dir():
-        target = output
-    else:
-        target = output / case.name
-    check_output(case, target)
-    return target
+def output_path(name: str, output: Path, several: bool) -> Path:
+    """Where the outputs of the case `name` go: `output`, or a file called like the input in the folder `output`."""
+    return output / name if several or output.is_dir() else output
+
+
+def output_files(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], size: tuple[int, ...] | None
+) -> dict[str, Path]:
+    """Output -> its file: `path`, with several outputs their name in it; what is no image goes to .npy.
+
+    Args:
+        path: see output_path. shapes: of the outputs.
+        size: of the network's input, where that is an image; None: all outputs are arrays, and .npz holds all of them.
+    """
+    if size is None and suffix_of(path) == ".npz":
+        return dict.fromkeys(shapes, path)
+    found = {name: named(path, name) if len(shapes) > 1 else path for name in shapes}
+    images = [name for name in shapes if size is not None and is_image(shapes[name], size)]
+    return {name: file if name in images else _with_suffix(file, ".npy") for name, file in found.items()}
+
+
+def check_files(cases: Sequence[Mapping[str, Path]], output: Path, model: Model, preprocess: Preprocess) -> None:
+    """Raises OptionError, before anything runs, if two outputs would go to one file, or one to an input."""
+    flow, moving = preprocess.displacement or ("", "")
+    first = min(model.input_shapes, key=lambda name: name == moving)  # as open_case puts them
+    inputs = {path.resolve() for case in cases for path in case.values()}
+    taken: dict[Path, str] = {}
+    for case in cases:
+        size = None if suffix_of(case[first]) in ARRAYS else model.input_shapes[first][2:]
+        path = output_path(case[first].name, output, len(cases) > 1)
+        files = output_files(path, model.network.output_shapes, size)
+        if size is not None and flow in files and suffix_of(files[flow]) in NIFTI:
+            beside = ("moved", "labels") if LABELS in case else ("moved",)
+            files |= {f"{flow} ({what})": named(files[flow], what) for what in beside}
+        if size is None and suffix_of(path) == ".npz":
+            files = {"the outputs": path}
+        for name, file in files.items():
+            place, mine = file.resolve(), f"{name} of {case[first]}"
+            if place in inputs:
+                raise OptionError("this would overwrite an input", file=str(file), remedy="give another name with -o")
+            if place in taken:
+                remedy = "run the inputs one by one, or rename one"
+                raise OptionError(f"{taken[place]} and {mine} would go to one file", file=str(file), remedy=remedy)
+            taken[place] = mine
 
 
 def check_output(case: Case, target: Path) -> None:
@@ -137,4 +178,5 @@ def check_output(case: Case, target: Path) -> None:
 
 
 def _with_suffix(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name[: len(path.name) - len(suffix_of(path))] + suffix)
+    own = suffix_of(path)
+    return path if own == suffix else path.with_name(path.name[: len(path.name) - len(own)] + suffix)

@@ -16,7 +16,7 @@ import snncc
 from snncc.bounds import check_steps
 from snncc.cli.data import bind, expand, open_case
 from snncc.cli.files import SpikeWriter
-from snncc.cli.inference import output_path, run_case
+from snncc.cli.inference import LABELS, check_files, check_output, output_path, run_case
 from snncc.cli.journal import Done, Journal
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.shared import Emit, preprocess_of, snncc_command, writable
@@ -27,7 +27,6 @@ from snncc.model import ENGINES, Model, load
 from snncc.run_counts import RunCounts
 
 Paths = Mapping[str, Path]
-LABELS = "labels of the moving image"
 
 
 def usable_cores() -> int:
@@ -79,15 +78,17 @@ def command(
     prepare = Preprocess.of({**network.network.meta.get("preprocess", {}), **preprocess_of(preprocess)})
     files = _with_labels(bind(inputs, network.input_shapes), moving_labels, prepare, network)
     several = len(files) > 1
+    check_files(files, output, network, prepare)
     if several:
-        _folder(output, [next(iter(case.values())) for case in files])
+        _folder(output)
     content = sha256(model.read_bytes()).hexdigest() if several else ""
     facts = [snncc.__version__, content, timesteps, engine, seed, probabilities, repr(prepare)]
     journal = Journal(output if several and spikes is None else None, facts)
 
     def one(paths: Paths, key: str) -> Done:
         case = open_case({name: paths[name] for name in network.input_shapes}, network.input_shapes, prepare)
-        target = output_path(case, output, several)
+        target = output_path(case.name, output, several)
+        check_output(case, target)
         for draft in target.parent.glob(f".snncc-????????-{escape(target.name)}"):  # of a run that was killed
             draft.unlink(missing_ok=True)
         found, counts = run_case(network, case, timesteps=timesteps, seed=seed, spikes=writer, progress=progress)
@@ -161,12 +162,8 @@ def _with_labels(files: list[dict[str, Path]], labels: Path | None, prepare: Pre
     return [{**paths, LABELS: label} for paths, label in zip(files, found, strict=True)]
 
 
-def _folder(output: Path, files: list[Path]) -> None:
-    """Make the folder for several outputs. Raises OptionError if two would have one name."""
-    names = [path.name for path in files]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise OptionError(f"several inputs are called {', '.join(sorted(twice))}", remedy="run them one by one")
+def _folder(output: Path) -> None:
+    """Make the folder for several outputs. Raises OptionError where it cannot be one."""
     if output.exists() and not output.is_dir():
         raise OptionError("several inputs need a folder", file=str(output), remedy="name a folder with -o")
     output.mkdir(parents=True, exist_ok=True)

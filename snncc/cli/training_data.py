@@ -94,6 +94,7 @@ class Reader:
         self.shapes, self.wish, self.teach, self.progress = network.input_shapes, wish, teach, progress
         self.output = _output(network)
         self.metric: Metric | None = None
+        self.steps: int | None = None  # of spike trains
 
     def read(self, paths: Sequence[str], labels: Path | None) -> Samples:
         """Raises SnnccError where data or labels cannot be read or do not fit."""
@@ -126,6 +127,10 @@ class Reader:
 
     def _sample(self, feeds: Feeds, truth: Truth | None, n: int) -> Sample:
         inputs = {name: np.array(x if self.shapes[name][0] == 0 else x[0]) for name, x in feeds.items()}
+        for length in (len(x) for name, x in inputs.items() if self.shapes[name][0] == 0):
+            self.steps = self.steps or length
+            if length != self.steps:
+                raise DataError(f"spike trains of {self.steps} and of {length} steps", remedy="train on one length")
         self.metric = self.metric or metric_for(self.wish, truth, self.output)
         output, value = self.teach(feeds) if self.teach else (None, None)
         if truth is not None:
@@ -166,9 +171,9 @@ def _output(network: Network) -> Array:
     return np.zeros((1, *readout.shape), np.float32)
 
 
-def teacher(path: Path, network: Network, value: str) -> Teach:
-    """What gives a teacher's output, and its `value` of the same sample. Raises as `Teacher.of`."""
-    graph, output = Teacher.of(path, network).graph, network.outputs[0]
+def teacher(path: Path, network: Network, value: str, passes: Sequence[str]) -> Teach:
+    """What gives a teacher's output, and its `value` of the same sample. Raises, and takes passes, as `Teacher.of`."""
+    graph, output = Teacher.of(path, network, passes).graph, network.outputs[0]
     if value not in graph.types:
         raise OptionError(f"the teacher has no value {value}", file=str(path), remedy="leave --teacher out")
     session = HostSession(graph, list(dict.fromkeys((output, value))))

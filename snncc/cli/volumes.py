@@ -35,6 +35,11 @@ def named(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name[: len(path.name) - len(suffix)]}_{safe}{suffix}")
 
 
+def is_image(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Is an output of this shape an image of the network's input size: [1, C, *target] or [1, *target]?"""
+    return len(shape) - len(target) in (1, 2) and shape[-len(target) :] == target and shape[0] == 1
+
+
 def tile_starts(size: int, target: int) -> tuple[int, ...]:
     """Where tiles of length `target` start on an axis of `size`: one, centred, if it fits (then the start is
     -((target - size) // 2)); otherwise evenly spread, overlapping by a quarter of a tile or more."""
@@ -124,6 +129,10 @@ class Volume:
             grey = array * np.uint8(255) if labels and array.max(initial=0) <= 1 else array
             if not labels:
                 grey = np.rint(np.clip(array, 0, 1) * 255)
+            channels, low, high = grey.shape[2] if grey.ndim > 2 else 1, grey.min(), grey.max()
+            if channels > 4 or low < 0 or high > 255:
+                what, remedy = f"{channels} channels from {low:g} to {high:g}", "end -o in .npy"
+                raise OptionError(f"a PNG cannot hold {what}", file=str(path), remedy=remedy)
             with replacing(path) as temporary:
                 Image.fromarray(grey.astype(np.uint8)).save(temporary)
 
@@ -144,14 +153,10 @@ class Assembler:
         self._seen: Array | None = None
         self._next = 0
 
-    def fits(self, output: Array) -> bool:
-        """Is it an image of the network's input size: [1, C, *target] or [1, *target]?"""
-        target = self._volume.target
-        return output.ndim - len(target) in (1, 2) and output.shape[-len(target) :] == target and output.shape[0] == 1
-
     def add(self, output: Array) -> None:
-        """The output of the next sample."""
+        """The output of the next sample; truth values become the labels 0 and 1."""
         output = output.reshape(-1, *self._volume.target)
+        output = output.astype(np.uint8) if output.dtype == bool else output
         n, k = divmod(self._next, len(self._windows))
         self._next += 1
         stack = self._volume.stack

@@ -96,6 +96,7 @@ def compare(
     seed: int = 0,
     threads: int = 1,
     preprocess: Mapping[str, Any] | None = None,
+    passes: Sequence[str] = (),
     progress: Progress = lambda label, done, total: None,
 ) -> Comparison:
     """Run teacher and compiled network on data and say what is lost where.
@@ -107,6 +108,7 @@ def compare(
         metric: dice, iou, accuracy, psnr or agreement; None: what suits the labels.
         foreground: labels that count as one class; (): all above 0 for one output channel, else each by itself.
         samples: how many of all samples (drawn at random, seed 0) the causes and prefixes are measured on.
+        passes: `file.py:Class` of passes that the model was compiled with and that are neither built in nor installed.
         progress: called with (label, done, total).
 
     Raises:
@@ -121,7 +123,7 @@ def compare(
     network, trains = model.network, any(p.timed for p in model.network.encoders)
     steps = None if trains and timesteps is None else check_steps(timesteps, model.network)
     prepare = Preprocess.of({**network.meta.get("preprocess", {}), **(preprocess or {})})
-    origin = Teacher.of(teacher, network)
+    origin = Teacher.of(teacher, network, passes)
     cases = _cases(data, model, prepare)
     study = _Study(model, origin, steps, seed, samples, Wish(metric, tuple(foreground), prepare))
     study.run(cases, _targets(labels, prepare, metric, cases), progress)

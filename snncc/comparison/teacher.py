@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from snncc.comparison.exchange import theta_of
-from snncc.errors import DataError, FormatError
+from snncc.errors import DataError, FormatError, OptionError
 from snncc.graph import Array, Graph, Node
 from snncc.ingest import ingest
 from snncc.network import Network, Population, Projection
@@ -53,8 +53,15 @@ class Teacher:
     passes: Sequence[Pass]
 
     @classmethod
-    def of(cls, source: str | os.PathLike[str] | onnx.ModelProto, network: Network) -> Teacher:
-        """Raises DataError where `network` was compiled from another teacher."""
+    def of(
+        cls, source: str | os.PathLike[str] | onnx.ModelProto, network: Network, passes: Iterable[str] = ()
+    ) -> Teacher:
+        """passes: those that `network` was compiled with and that are no built-in ones, as `file.py:Class`.
+
+        Raises:
+            DataError: `network` was compiled from another teacher.
+            OptionError: it was compiled with a pass that is not known here.
+        """
         meta = network.meta
         if not isinstance(source, onnx.ModelProto) and not Path(source).is_file():
             raise FormatError("there is no such file", file=os.fspath(source), remedy="check its path")
@@ -62,15 +69,18 @@ class Teacher:
             other = meta.get("teacher", {}).get("file") or "no file"
             raise DataError(f"the model was compiled from another teacher ({other})", remedy="give that one")
         read = ingest(source, network.inputs)
-        known, passes = registry(BUILTIN), list[Pass]()
+        known, steps = registry(BUILTIN).with_files(passes), list[Pass]()
         for name, options in parse_pipeline(meta["pipeline"]):
-            passes.append(build(known.get(name), options))
-            if passes[-1].level == "lower":
+            if name not in known:
+                remedy = "name the file that it was compiled with: -p file.py:Class (in Python, passes=[...])"
+                raise OptionError(f"the model was compiled with the pass {name}, unknown here", remedy=remedy)
+            steps.append(build(known.get(name), options))
+            if steps[-1].level == "lower":
                 break
-        exact = [step for step in passes[:-1] if not getattr(step, "approximate", False)]
+        exact = [step for step in steps[:-1] if not getattr(step, "approximate", False)]
         graph = run_pipeline(read, exact, Context())
         assert isinstance(graph, Graph)
-        return cls(graph, read, passes)
+        return cls(graph, read, steps)
 
     def lowered(self, samples: Sequence[Feeds]) -> tuple[Network, list[Rewrite]]:
         """The network right after `lower`, and what approximated before it (on these samples)."""

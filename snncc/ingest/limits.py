@@ -180,10 +180,21 @@ def _check_tensors(model: onnx.ModelProto, path: Path | None) -> None:
         if total > 2 * MAX_TENSOR_BYTES:
             raise FormatError(f"the weights take more than {MAX_TENSOR_BYTES} bytes", node=tensor.name)
         if tensor.data_location == TensorProto.EXTERNAL:
-            _check_external(tensor, path)
+            _external_file(tensor, path)
 
 
-def _check_external(tensor: TensorProto, path: Path | None) -> None:
+def weight_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The files beside a model's that hold its weights, by name. Raises FormatError."""
+    path = Path(source)
+    try:
+        outside = [tensor for tensor in _tensors(_parse(path)) if tensor.data_location == TensorProto.EXTERNAL]
+        return sorted({_external_file(tensor, path) for tensor in outside})
+    except FormatError as error:
+        raise error.at(path) from None
+
+
+def _external_file(tensor: TensorProto, path: Path | None) -> Path:
+    """Where a weight lies. Raises FormatError."""
     if path is None:
         raise FormatError(f"weight {tensor.name!r} lies in another file", remedy="pass the path of the .onnx file")
     told = {entry.key: entry.value for entry in tensor.external_data}  # as onnx reads it: the last of a key counts
@@ -204,6 +215,7 @@ def _check_external(tensor: TensorProto, path: Path | None) -> None:
         raise FormatError(f"weight {tensor.name!r} in {location!r}: its type or place is no number") from None
     if not 0 <= start <= start + length <= size or length > widest:  # what is read must fit what is declared
         raise FormatError(f"weight {tensor.name!r} cannot be the bytes {start} to {start + length} of {location!r}")
+    return file
 
 
 def _load_external(model: onnx.ModelProto, path: Path) -> None:
