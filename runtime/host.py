@@ -25,19 +25,17 @@ class HostSession:
     Args:
         wanted: names of values, graph inputs among them.
         threads: of onnxruntime.
-        dynamic_batch: accept any batch, not only 1.
     """
 
-    def __init__(self, graph: Graph, wanted: Sequence[str], *, threads: int = 1, dynamic_batch: bool = False):
+    def __init__(self, graph: Graph, wanted: Sequence[str], *, threads: int = 1):
         self.wanted = tuple(dict.fromkeys(wanted))
         self._made = tuple(name for name in self.wanted if graph.producer(name) is not None)
-        self._batched = dynamic_batch
         part = replace(graph, outputs=self._made).pruned()
         self._inputs = inputs_read(part)
         self._graph = graph
         self._session = None
         if self._made:
-            model = to_onnx(replace(part, inputs=tuple(self._inputs)), dynamic_batch=dynamic_batch)
+            model = to_onnx(replace(part, inputs=tuple(self._inputs)))
             try:
                 self._session = onnxruntime.InferenceSession(
                     model.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
@@ -66,8 +64,7 @@ class HostSession:
         if name not in feeds:
             raise DataError(f"no value for the input {name!r}")
         kind, value = self._graph.types[name], np.asarray(feeds[name])
-        skip = 1 if self._batched and len(kind.shape) > 1 else 0
-        if value.ndim != len(kind.shape) or tuple(value.shape[skip:]) != kind.shape[skip:]:
+        if value.shape != kind.shape:
             raise DataError(f"input {name!r} has the shape {value.shape}, the network wants {kind.shape}")
         if np.dtype(kind.dtype).kind in "iub":
             return _whole(name, value, kind.dtype)

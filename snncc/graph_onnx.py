@@ -15,26 +15,21 @@ from snncc.graph import Graph, Node, Type
 OPSET, IR_VERSION = 20, 10
 
 
-def to_onnx(graph: Graph, outputs: Sequence[str] | None = None, dynamic_batch: bool = False) -> onnx.ModelProto:
+def to_onnx(graph: Graph, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
     """The graph as a standard model (opset 20, IR 10); the same graph gives the same bytes.
 
     Args:
         outputs: values to give out in place of the graph's outputs; any value a node makes.
-        dynamic_batch: leave the first dimension of inputs and outputs of rank 2 and more open.
     """
     wanted = tuple(graph.outputs if outputs is None else dict.fromkeys(outputs))
     graph = replace(graph, outputs=wanted).pruned()
-    weights = dict(graph.weights)
-    nodes = list(graph.nodes)
-    if dynamic_batch:
-        nodes = [_open_reshape(graph, node, weights) for node in nodes]
-    read = {name for node in nodes for name in node.inputs}
+    read = {name for node in graph.nodes for name in node.inputs if name in graph.weights}
     proto = helper.make_graph(
-        [onnx_node(node) for node in nodes],
+        [onnx_node(node) for node in graph.nodes],
         "snncc",
-        [value_info(name, graph.types[name], dynamic_batch) for name in graph.inputs],
-        [value_info(name, graph.types[name], dynamic_batch) for name in wanted],
-        [numpy_helper.from_array(np.asarray(weights[name]), name) for name in sorted(weights) if name in read],
+        [value_info(name, graph.types[name]) for name in graph.inputs],
+        [value_info(name, graph.types[name]) for name in wanted],
+        [numpy_helper.from_array(np.asarray(graph.weights[name]), name) for name in sorted(read)],
     )
     return helper.make_model(
         proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="snncc"
@@ -51,12 +46,9 @@ def onnx_node(node: Node) -> onnx.NodeProto:
     return proto
 
 
-def value_info(name: str, kind: Type, dynamic_batch: bool = False) -> onnx.ValueInfoProto:
+def value_info(name: str, kind: Type) -> onnx.ValueInfoProto:
     """Name, element type and shape of a value."""
-    shape: list[int | str] = list(kind.shape)
-    if dynamic_batch and len(shape) > 1:
-        shape[0] = "N"
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype)), shape)
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype)), kind.shape)
 
 
 def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
@@ -69,18 +61,6 @@ def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
 
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _open_reshape(graph: Graph, node: Node, weights: dict[str, Any]) -> Node:
-    """A Reshape that keeps its first dimension says so (0), so that it works for any batch."""
-    if node.op != "Reshape" or node.inputs[1] not in weights:
-        return node
-    shape = weights[node.inputs[1]]
-    if len(shape) < 2 or shape[0] != 1 or graph.shape(node.inputs[0])[:1] != (1,):
-        return node
-    name = f"{node.inputs[1]}.any_batch"
-    weights[name] = np.asarray([0, *shape[1:]], np.int64)
-    return replace(node, inputs=(node.inputs[0], name))
 
 
 def inputs_read(graph: Graph) -> Mapping[str, Type]:
