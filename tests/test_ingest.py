@@ -249,6 +249,23 @@ def test_group_normalisation_of_opset_21(groups: int) -> None:
     assert [node.op for node in graph.nodes] == 2 * wanted
 
 
+@pytest.mark.parametrize("factors", [(2, 3), (2.5, 1.25), (1.75, 1), (0.3, 0.75), (0.5, 1)])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("opset", [7, 9, 10])
+def test_resizes_before_opset_11(opset: int, mode: str, factors: tuple[float, float]) -> None:
+    """Their formulas are older; onnxruntime on the file itself knows them."""
+    if min(factors) < 1 and opset < 10:
+        pytest.skip("an Upsample never shrinks")
+    head = f'<ir_version: 4, opset_import: ["": {opset}]> agraph (float[1,2,12,20] x'
+    if opset == 7:
+        scales = ", ".join(map(str, (1.0, 1.0, *map(float, factors))))
+        proto = model(f'{head}) => (float y) {{ y = Upsample <mode="{mode}", scales=[{scales}]> (x) }}')
+    else:
+        op = "Resize" if opset == 10 else "Upsample"
+        proto = model(f'{head}, float[4] s) => (float y) {{ y = {op} <mode="{mode}"> (x, s) }}', {"s": [1, 1, *factors]})
+    check(proto, ingest(proto), feeds(proto))
+
+
 def test_attributes_are_resolved() -> None:
     (node,) = ingest(model(f"agraph ({X}, float[2,4,3,3] w) => (float y) {{ y = Conv (x, w) }}")).nodes
     assert dict(node.attrs) == {
@@ -446,6 +463,17 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "empty input": (lambda: model("agraph (float[1,0,4,4] x) => (float y) { y = Relu (x) }"), "dimension 1"),
     "double precision": (lambda: model("agraph (double[1,4] x) => (double y) { y = Relu (x) }"), "float32"),
     "shape depends on data": (lambda: model(f"agraph ({X}) => (int64 y) {{ y = NonZero (x) }}"), "depends on the data"),
+    "a nearest resize of opset 10 both ways": (
+        lambda: model(
+            '<ir_version: 5, opset_import: ["": 10]> a (float[1,1,6,6] x, float[4] s) => (float y) { y = Resize (x, s) }',
+            {"s": [1, 1, 0.75, 2]},
+        ),
+        "shrinks one axis",
+    ),
+    "hardmax before opset 13": (
+        lambda: model('<ir_version: 7, opset_import: ["": 12]> a (float[1,3,4] x) => (float y) { y = Hardmax (x) }'),
+        "Hardmax of opset 12",
+    ),
     "huge constant": (
         lambda: model(
             f"agraph ({X}, int64[1] s) => (float y) {{ c = ConstantOfShape (s)  y = ReduceMax (c) }}", {"s": 10**11}

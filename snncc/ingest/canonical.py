@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from snncc.errors import FormatError
 from snncc.graph import Array, Graph, Node, Type, frozen
+from snncc.ingest.fold import NEAREST_BEFORE_11
 from snncc.onnx_attributes import defaults
 
 
@@ -272,12 +274,15 @@ def _gemm(node: Node, draft: Draft) -> list[Node]:
 def _resize(node: Node, draft: Draft) -> list[Node]:
     """By constant scales over all axes; nearest by whole numbers always asymmetric and floor."""
     size, out = draft.graph.shape(node.inputs[0]), draft.graph.shape(node.output)
+    scales = draft.constant(node, 2)
+    if node.attrs["nearest_mode"] == NEAREST_BEFORE_11:
+        node = _nearest_before_11(node, scales)
     attrs = node.attrs
     if attrs["coordinate_transformation_mode"] == "tf_crop_and_resize":
         return [node]
     if attrs["keep_aspect_ratio_policy"] != "stretch" or any(a not in KNOWN_RESIZE for a in attrs):
         return [node]
-    scales, axes = draft.constant(node, 2), attrs.get("axes") or tuple(range(len(size)))
+    axes = attrs.get("axes") or tuple(range(len(size)))
     full: Array = np.ones(len(size), np.float32)
     if scales is not None and scales.size:
         full[list(axes)] = scales
@@ -293,6 +298,14 @@ def _resize(node: Node, draft: Draft) -> list[Node]:
         kept |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     scale = draft.weight(f"{node.output}.scales", full)
     return [replace(node, inputs=(node.inputs[0], "", scale), attrs=dict(sorted(kept.items())))]
+
+
+def _nearest_before_11(node: Node, scales: Array | None) -> Node:
+    """Along an axis that shrinks onnxruntime takes the next element, along others the one before."""
+    if scales is None or scales.min() < 1 < scales.max():
+        raise FormatError("a nearest resize before opset 11 that shrinks one axis and grows another", node=node.label,
+                          remedy="export with opset_version=20")  # fmt: skip
+    return replace(node, attrs={**node.attrs, "nearest_mode": "ceil" if scales.min() < 1 else "floor"})
 
 
 KNOWN_RESIZE = {
