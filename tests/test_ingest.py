@@ -56,6 +56,12 @@ GOOD: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         "Relu",
     ),
+    "values whose places nobody reads": (
+        "agraph (float[1,4] x, int64[1] k) => (float y) { a, i = TopK (x, k)  y = Sigmoid (a) }",
+        {"k": [2]},
+        "TopK Sigmoid",
+    ),
+    "slopes of a vector": ("agraph (float[4] x, float[4] s) => (float y) { y = PRelu (x, s) }", {}, "PRelu"),
     "input to output": (f"agraph ({X}) => (float y) {{ a = Identity (x)  y = Identity (a) }}", {}, "Identity"),
     "global mean": (
         f"agraph ({X}, int64[2] a) => (float y, float z) "
@@ -382,6 +388,10 @@ def weight(proto: onnx.ModelProto, value: Array) -> None:
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(value.astype(np.float32), "w"))
 
 
+def call_input(proto: onnx.ModelProto, name: str) -> None:
+    proto.graph.input[0].name = proto.graph.node[0].input[0] = name
+
+
 def text(body: str, inputs: str = "") -> onnx.ModelProto:
     return onnx.parser.parse_model(
         f'<ir_version: 10, opset_import: ["": 20, "evil": 1]> agraph ({X}{inputs}) => (float[1,4,8,8] y) {{ {body} }}'
@@ -461,6 +471,7 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "out of reach",
     ),
     "empty input": (lambda: model("agraph (float[1,0,4,4] x) => (float y) { y = Relu (x) }"), "dimension 1"),
+    "a name like channels of another": (lambda: edited(lambda m: call_input(m, "x[0:2]")), "reads like channels"),
     "double precision": (lambda: model("agraph (double[1,4] x) => (double y) { y = Relu (x) }"), "float32"),
     "shape depends on data": (lambda: model(f"agraph ({X}) => (int64 y) {{ y = NonZero (x) }}"), "depends on the data"),
     "a nearest resize of opset 10 both ways": (

@@ -11,11 +11,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import onnx
 
 from snncc.errors import FormatError
 from snncc.graph import Array, Graph, Node, Type, frozen
 from snncc.ingest.fold import NEAREST_BEFORE_11
-from snncc.onnx_attributes import defaults
+from snncc.onnx_attributes import OPSET, defaults
 
 
 @dataclass
@@ -58,11 +59,13 @@ def canonicalise(graph: Graph, ops: Collection[str] | None = None) -> Graph:
 
 
 def _drop_unread_outputs(graph: Graph) -> Graph:
-    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads. A Split goes by their number."""
+    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads and the operator can do without. A Split
+    goes by their number."""
     changes = {}
     for node in graph.nodes:
         kept = node.outputs
-        while node.op != "Split" and len(kept) > 1 and not graph.users(kept[-1]) and kept[-1] not in graph.outputs:
+        least = max(1, onnx.defs.get_schema(node.op, OPSET, "").min_output) if node.op != "Split" else len(kept)
+        while len(kept) > least and not graph.users(kept[-1]) and kept[-1] not in graph.outputs:
             kept = kept[:-1]
         if kept != node.outputs:
             changes[node] = [replace(node, outputs=kept)]
@@ -245,8 +248,8 @@ def _leaky_relu(node: Node, draft: Draft) -> list[Node]:
         op = {0.0: "Relu", 1.0: "Identity"}.get(alpha, "LeakyRelu")
         attrs = {"alpha": alpha} if op == "LeakyRelu" else {}
         return [Node(op, node.inputs[:1], node.outputs, attrs, node.origin)]
-    wanted = (shape[1], *[1] * (len(shape) - 2))
-    if slope.size != shape[1] or slope.shape == wanted or slope.shape != (1, *wanted):
+    wanted = (*shape[1:2], *[1] * (len(shape) - 2))
+    if len(shape) < 2 or slope.size != shape[1] or slope.shape == wanted or slope.shape != (1, *wanted):
         return [node]
     return [replace(node, inputs=(node.inputs[0], draft.weight(node.inputs[1], slope.reshape(wanted))))]
 
@@ -258,8 +261,8 @@ def _gemm(node: Node, draft: Draft) -> list[Node]:
         return [node]
     matrix = weight if attrs["transB"] else weight.T
     out = matrix.shape[0]
-    if has_bias and (bias is None or bias.size not in (1, out)):
-        return [node]
+    if has_bias and (bias is None or bias.size not in (1, out) or bias.shape[-1:] not in ((), (bias.size,))):
+        return [node]  # [batch, 1] is a number for each sample
     vector: Array = np.zeros(out, np.float32)
     if bias is not None:
         vector = np.float32(attrs["beta"]) * np.broadcast_to(bias.reshape(-1), (out,))
