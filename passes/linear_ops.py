@@ -35,7 +35,7 @@ ADVICE = {
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
     "Resize": "resize by constant factors without antialias or crop; nearest: asymmetric and floor",
     "AveragePool": "let no window lie wholly in the padding",
-    "MaxPool": "use a MaxPool without ceil_mode whose padding is smaller than its kernel",
+    "MaxPool": "use a MaxPool without ceil_mode whose padding is smaller than its kernel and whose indices nobody reads",
     "Concat": "concatenate along channels",
     "Conv": "let each of its groups read from one branch of the concatenation",
     "Pad": "pad spatial axes by constant amounts: with zeros, or by reflect, edge or wrap",
@@ -48,15 +48,18 @@ ADVICE = {
 
 
 def one_image(graph: Graph) -> None:
-    """Raises UnsupportedError unless every input is an image and its batch, if it has one, 1: a network runs one
-    sample."""
+    """Raises UnsupportedError unless every input is an image with a batch of 1: a network runs one sample."""
     for name in graph.inputs:
         shape, dtype = graph.shape(name), graph.types[name].dtype
         if dtype not in ("float32", "uint8"):
             raise UnsupportedError(
                 f"an input of {dtype} is no image", node=f"input {name}", remedy="give the network a float32 input"
             )
-        if len(shape) > 1 and shape[0] != 1:
+        if len(shape) < 2 and shape != (1,):
+            raise UnsupportedError(
+                f"an input of shape {shape} has no batch", node=f"input {name}", remedy="give it a first axis of size 1"
+            )
+        if shape[0] != 1:
             raise UnsupportedError(
                 f"a fixed batch of {shape[0]}", node=f"input {name}", remedy="export with batch 1 or a dynamic batch"
             )

@@ -210,6 +210,7 @@ REFUSED = {
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[5,5], pads=[1,1,1,1]>(r)",
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
     "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
+    "c = Conv(x, w) r = Relu(c) p, i = MaxPool<kernel_shape=[2,2]>(r) y = MaxUnpool<kernel_shape=[2,2]>(p, i)",
     "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[1,1], pads=[1,1,1,1]>(r) y = Relu(p)",
 }
 
@@ -260,6 +261,7 @@ def test_one_sample_of_a_fixed_batch() -> None:
 BATCHES = {
     "moved": "a (float[4,4,8,8] x) => (float y) { y = Transpose <perm=[1,0,2,3]> (x) }",
     "a constant": "a (float[4,4,8,8] x, float[4,1,1,1] c) => (float y) { a = Add (x, c)  y = Relu (a) }",
+    "a bias each": "a (float[4,4] x, float[4,4] w, float[4,1] b) => (float y) { y = Gemm <transB=1> (x, w, b) }",
     "joined": "a (float[4,4,8,8] x) => (float y) { s = Constant <value_ints=[-1,8]> () y = Reshape (x, s) }",
     "mean": "a (float[4,4,8,8] x) => (float y) { s = Constant <value_ints=[0]> () y = ReduceMean (x, s) }",
     "two": "a (float[4,4] x, float[3,4] x2) => (float y, float z) { y = Relu (x)  z = Relu (x2) }",
@@ -276,6 +278,21 @@ def test_whole_numbers_are_no_image() -> None:
     graph = ingest(model("a (int64[1,4] x) => (float y) { y = Cast <to=1> (x) }"))
     with pytest.raises(UnsupportedError, match="an input of int64 is no image"):
         run_pipeline(graph, [*graph_passes(), Lower()], Context())
+
+
+@pytest.mark.parametrize("shape", ["", "[2]"])
+def test_an_input_without_a_batch_is_refused(shape: str) -> None:
+    graph = ingest(model(f"a (float[1,4] x, float{shape} x2, float[4,4] w) => (float y, float z) "
+                         "{ a = MatMul (x, w)  y = Relu (a)  z = Sigmoid (x2) }"))  # fmt: skip
+    with pytest.raises(UnsupportedError, match="has no batch\n  node: input x2"):
+        run_pipeline(graph, [*graph_passes(), Lower()], Context())
+
+
+def test_max_pooling_whose_indices_are_an_output_stays_analog() -> None:
+    proto = model(f"a ({IMAGE}) => (float y, int64 i) "
+                  "{ c = Conv(x, w) r = Relu(c) y, i = MaxPool<kernel_shape=[2,2]>(r) }")  # fmt: skip
+    check_lowering(proto, allow_analog=True)
+    check_model(proto, 0.0, neuron="signed", allow_analog=True)
 
 
 def test_an_unsupported_activation_before_the_last_layer_is_refused() -> None:
