@@ -378,6 +378,12 @@ def test_unknown_calibrations(text: str) -> None:
         default_pipeline(calibration=text)
 
 
+@pytest.mark.parametrize("option", [{"code": "radix:²"}, {"code": "radix:0"}, {"precision": "int²"}])
+def test_what_only_looks_like_a_number(option: dict[str, str]) -> None:
+    with pytest.raises(OptionError, match="is unknown"):
+        default_pipeline(**option)  # type: ignore[arg-type]
+
+
 def test_data_that_says_nothing() -> None:
     with pytest.raises(DataError, match="zero everywhere") as caught:
         after("calibrate", [{"x": np.zeros((1, 1, 8, 8), np.float32)}])
