@@ -36,9 +36,9 @@ from snncc.passes.linear_ops import (
     ADVICE,
     affine_constant,
     convolution,
+    countable,
     dense,
     max_pool_window,
-    no_recurrence,
     one_image,
     reshape_target,
     route_of,
@@ -69,7 +69,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_image, no_recurrence)
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_image, countable)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:

@@ -295,6 +295,13 @@ def test_max_pooling_whose_indices_are_an_output_stays_analog() -> None:
     check_model(proto, 0.0, neuron="signed", allow_analog=True)
 
 
+def test_work_that_is_not_counted_is_refused() -> None:
+    text = """a (float[1,1,6,6] x, float[2,1,3,3] w, float[2,2,1,1] u, float[1,2,4,4] o) => (float y) {
+        c = Conv(x, w) r = Relu(c) y = DeformConv<kernel_shape=[1,1]>(r, u, o) }"""
+    with pytest.raises(UnsupportedError, match="a deformable convolution"):
+        run_pipeline(ingest(model(text)), [*graph_passes(), Lower(allow_analog=True)], Context())
+
+
 def test_an_unsupported_activation_before_the_last_layer_is_refused() -> None:
     text = """a (float[1,1,6,6] x, float[4,1,3,3] w, float[2,4,1,1] u) => (float y) {
         c = Conv(x, w) l = Elu(c) y = Conv(l, u) }"""
