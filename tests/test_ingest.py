@@ -268,7 +268,8 @@ def test_resizes_before_opset_11(opset: int, mode: str, factors: tuple[float, fl
         proto = model(f'{head}) => (float y) {{ y = Upsample <mode="{mode}", scales=[{scales}]> (x) }}')
     else:
         op = "Resize" if opset == 10 else "Upsample"
-        proto = model(f'{head}, float[4] s) => (float y) {{ y = {op} <mode="{mode}"> (x, s) }}', {"s": [1, 1, *factors]})
+        text = f'{head}, float[4] s) => (float y) {{ y = {op} <mode="{mode}"> (x, s) }}'
+        proto = model(text, {"s": [1, 1, *factors]})
     check(proto, ingest(proto), feeds(proto))
 
 
@@ -476,7 +477,8 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "shape depends on data": (lambda: model(f"agraph ({X}) => (int64 y) {{ y = NonZero (x) }}"), "depends on the data"),
     "a nearest resize of opset 10 both ways": (
         lambda: model(
-            '<ir_version: 5, opset_import: ["": 10]> a (float[1,1,6,6] x, float[4] s) => (float y) { y = Resize (x, s) }',
+            '<ir_version: 5, opset_import: ["": 10]> a (float[1,1,6,6] x, float[4] s) => (float y) '
+            "{ y = Resize (x, s) }",
             {"s": [1, 1, 0.75, 2]},
         ),
         "shrinks one axis",
