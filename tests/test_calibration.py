@@ -395,6 +395,15 @@ def test_data_that_says_nothing() -> None:
         )  # fmt: skip
 
 
+def test_activations_beyond_float32_are_named() -> None:
+    text = """a (float[1,1,4,4] x, float[1,1,1,1] w) => (float y) {
+        c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Relu(d) e = Conv(s, w) t = Relu(e) y = Conv(t, w) }"""
+    huge = model(text, {"w": [[[[1e17]]]]})
+    with pytest.raises(DataError, match="the teacher gives NaN or infinity") as caught:
+        snncc.compile(huge, calibrate=[{"x": np.ones((1, 1, 4, 4), np.float32)}])
+    assert caught.value.node == "t"
+
+
 def test_channels_that_never_fire_are_counted(tmp_path: Path) -> None:
     bias = -1e3 * np.array([1, 0])
     onnx.save(model(TEACHER, {"ba": bias}), str(tmp_path / "t.onnx"))
