@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from snncc.errors import UnsupportedError
+from snncc.errors import PassError, UnsupportedError
 from snncc.graph import Array
 from snncc.ingest import ingest
 from snncc.model import Model
@@ -319,6 +319,26 @@ def test_analog_sums_beyond_23_bits_are_rounded_the_same_everywhere(weight: floa
         x = np.ones((1, n), np.float32)
         x[0, 0] = k / 255
         check_engines(network, {"x": x})
+
+
+SMALL = """a (float[1,1,6,6] x, float[4,1,3,3] w, float[1,4,1,1] u, float[1,1,1,1] s) => (float y) {
+    c = Conv(x, w) r = Relu(c) d = Conv(r, u) y = Mul(d, s) }"""
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-5, 1e-7])
+def test_small_outputs_are_as_exact_as_large_ones(scale: float) -> None:
+    found: dict[float, Array] = {}
+    for factor in (1.0, scale):
+        graph = ingest(model(SMALL, {"s": [[[[factor]]]]}))
+        network, x = compiled(graph, neuron="signed"), sample(graph, np.random.default_rng(5))
+        found[factor] = Model(network).run(x).outputs["y"].astype(np.float64) / factor
+        check_engines(network, x)
+    np.testing.assert_allclose(found[scale], found[1.0], rtol=0, atol=0.02 * np.abs(found[1.0]).max())
+
+
+def test_outputs_that_would_vanish_are_refused() -> None:
+    with pytest.raises(PassError, match="too small for whole weights"):
+        compiled(ingest(model(SMALL, {"s": [[[[1e-14]]]]})))
 
 
 def test_a_reshape_to_the_same_shape_needs_no_relay() -> None:
