@@ -14,7 +14,11 @@ from snncc.passes.resampling import chosen, nearest_indices, pad_amounts, pad_in
 from snncc.synapses import Conv, ConvTranspose, Dense, Synapse, Window
 from snncc.synapses.routing import Pad, Reshape, Route, Slice, Transpose
 
-RECURRENT = ("GRU", "LSTM", "RNN")
+UNCOUNTED = {
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), "a recurrent layer"),
+    **dict.fromkeys(("ConvInteger", "QLinearConv"), "a convolution of integers"),
+    "DeformConv": "a deformable convolution",
+}
 ADVICE = {
     "Sigmoid": "train with ReLU inside the network; a sigmoid at the end is kept",
     "Tanh": "train with ReLU inside the network",
@@ -35,7 +39,7 @@ ADVICE = {
     "Softmax": "a softmax at the end is kept; inside the network train with ReLU",
     "Resize": "resize by constant factors without antialias or crop; nearest: asymmetric and floor",
     "AveragePool": "let no window lie wholly in the padding",
-    "MaxPool": "use a MaxPool without ceil_mode whose padding is smaller than its kernel",
+    "MaxPool": "use a MaxPool without ceil_mode with padding smaller than its kernel and indices that nobody reads",
     "Concat": "concatenate along channels",
     "Conv": "let each of its groups read from one branch of the concatenation",
     "Pad": "pad spatial axes by constant amounts: with zeros, or by reflect, edge or wrap",
@@ -43,30 +47,35 @@ ADVICE = {
     "that does not divide: pool with fixed windows",
     "HardSwish": "products of a value and its gate do not spike: train with ReLU",
     **dict.fromkeys(("Erf", "HardSigmoid", "Mish", "Softplus", "Softsign"), "train with ReLU"),
-    **dict.fromkeys(RECURRENT, "in place of recurrent layers use convolutions over time"),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), "in place of recurrent layers use convolutions over time"),
+    **dict.fromkeys(("ConvInteger", "QLinearConv"), "export the network before its quantisation"),
+    "DeformConv": "use a plain convolution",
 }
 
 
 def one_image(graph: Graph) -> None:
-    """Raises UnsupportedError unless every input is an image and its batch, if it has one, 1: a network runs one
-    sample."""
+    """Raises UnsupportedError unless every input is an image with a batch of 1: a network runs one sample."""
     for name in graph.inputs:
         shape, dtype = graph.shape(name), graph.types[name].dtype
         if dtype not in ("float32", "uint8"):
             raise UnsupportedError(
                 f"an input of {dtype} is no image", node=f"input {name}", remedy="give the network a float32 input"
             )
-        if len(shape) > 1 and shape[0] != 1:
+        if len(shape) < 2 and shape != (1,):
+            raise UnsupportedError(
+                f"an input of shape {shape} has no batch", node=f"input {name}", remedy="give it a first axis of size 1"
+            )
+        if shape[0] != 1:
             raise UnsupportedError(
                 f"a fixed batch of {shape[0]}", node=f"input {name}", remedy="export with batch 1 or a dynamic batch"
             )
 
 
-def no_recurrence(graph: Graph) -> None:
-    """Raises UnsupportedError at a recurrent layer: kept analog, its work could not be counted."""
+def countable(graph: Graph) -> None:
+    """Raises UnsupportedError at a layer whose work, were it kept analog, could not be counted."""
     for node in graph.nodes:
-        if node.op in RECURRENT:
-            raise UnsupportedError("a recurrent layer", node=node.label, remedy=ADVICE[node.op])
+        if node.op in UNCOUNTED:
+            raise UnsupportedError(UNCOUNTED[node.op], node=node.label, remedy=ADVICE[node.op])
 
 
 def _ints(node: Node, name: str, rank: int, default: int) -> tuple[int, ...]:

@@ -36,9 +36,9 @@ from snncc.passes.linear_ops import (
     ADVICE,
     affine_constant,
     convolution,
+    countable,
     dense,
     max_pool_window,
-    no_recurrence,
     one_image,
     reshape_target,
     route_of,
@@ -69,7 +69,7 @@ class Lower:
 
     name: ClassVar[str] = "lower"
     level: ClassVar[Level] = "lower"
-    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_image, no_recurrence)
+    requires: ClassVar[tuple[Callable[[Graph], None], ...]] = (one_image, countable)
     ensures: ClassVar[tuple[Callable[[Network], None], ...]] = ()
 
     def run(self, graph: Graph, context: Context) -> Network:
@@ -208,7 +208,7 @@ class _Lowering(Builder):
             two_values = not any(v in self.graph.weights for v in node.inputs)
             alike = self.graph.shape(node.inputs[0]) == self.graph.shape(node.inputs[1])
             return self._add if node.op in ("Add", "Sub") and two_values and alike else None
-        if node.op == "MaxPool" and node.inputs[0] in self.analog | self.after:
+        if node.op == "MaxPool" and (len(node.outputs) > 1 or node.inputs[0] in self.analog | self.after):
             return None
         if any(v in self.after and self.graph.types[v].dtype != "float32" for v in data):
             return None

@@ -83,7 +83,7 @@ def default_pipeline(
     if calibration is None and chosen.base == 2:
         passes.append(ThresholdScale(MARGIN))
     passes.append(Neurons(kind=neuron, encoder=encoder))
-    if precision.startswith("int") and precision[3:].isdigit():
+    if precision.startswith("int") and precision[3:].isdecimal():
         passes.append(Quantize(bits=int(precision[3:])))
     elif precision != "float32":
         raise OptionError(f"precision {precision!r} is unknown", remedy="int8 or float32")
@@ -122,7 +122,7 @@ def digits_of(code: str) -> int | None:
     name, _, digits = code.partition(":")
     if code == "rate":
         return None
-    if name == "radix" and digits.isdigit() and 1 <= int(digits) <= RADIX_STEPS:
+    if name == "radix" and digits.isdecimal() and 1 <= int(digits) <= RADIX_STEPS:
         return int(digits)
     raise OptionError(f"code {code!r} is unknown", remedy=f"rate, or radix:K with K from 1 to {RADIX_STEPS}")
 

@@ -12,6 +12,9 @@ from snncc.graph import Array, Graph, Node
 from snncc.synapses.base import conv_taps
 from snncc.synapses.conv_transpose import ConvTranspose
 
+SPARSE = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose work on activations of 0 can be left out
+WHOLE = ("Einsum", "MatMulInteger", "QLinearMatMul")  # an integer's zero point is not 0
+
 
 @dataclass(frozen=True)
 class Macs:
@@ -25,25 +28,42 @@ class Macs:
 
 
 def graph_macs(graph: Graph | None) -> Macs:
-    """Of all Conv, ConvTranspose, Gemm and MatMul nodes; every other op counts as none."""
+    """Of all SPARSE and WHOLE nodes; every other op counts as none. (`lower` refuses those where that is no answer.)"""
     return sum((node_macs(graph, node) for node in graph.nodes), Macs()) if graph is not None else Macs()
 
 
 def node_macs(graph: Graph, node: Node) -> Macs:
-    """Conv: out * prod(W[1:]); ConvTranspose: in * prod(W[1:]); Gemm, MatMul: M * N * K."""
+    """Conv: out * prod(W[1:]); ConvTranspose: in * prod(W[1:]); Gemm, MatMul of any kind: M * N * K; Einsum: the sizes
+    of all its labels multiplied, for each operand after the first."""
     if node.op in ("Conv", "ConvTranspose"):
         return _conv(graph, node)
-    if node.op in ("Gemm", "MatMul"):
+    if node.op == "Einsum":
+        dense = (len(node.inputs) - 1) * prod(_labels(graph, node).values())
+        return Macs(dense, dense)
+    if node.op in ("Gemm", "MatMul", *WHOLE):
         inner = graph.shape(node.inputs[0])[0 if node.attrs.get("transA") else -1]
         dense = prod(graph.shape(node.output)) * inner
         return Macs(dense, dense)
     return Macs()
 
 
+def _labels(graph: Graph, node: Node) -> dict[str, int]:
+    """Label of an Einsum -> its size. Of an ellipsis each axis is a label, by its place from the last."""
+    sizes: dict[str, int] = {}
+    for term, name in zip(node.attrs["equation"].partition("->")[0].split(","), node.inputs, strict=True):
+        before, dots, after = term.replace(" ", "").partition("...")
+        shape = graph.shape(name)
+        free = range(len(before) + len(after) - len(shape), 0) if dots else ()
+        for label, size in zip((*before, *map(str, free), *after), shape, strict=True):
+            sizes[label] = max(size, sizes.get(label, 1))
+    return sizes
+
+
 class NonzeroMacs:
     """Adds up, sample by sample, the multiply-accumulates that are left where activations of 0 are skipped.
 
-    watch: activation -> what to show its value of each sample. Of two activations multiplied the first one counts.
+    watch: activation -> what to show its value of each sample. Of two activations multiplied the first one counts. Of
+    WHOLE nodes all are left.
     """
 
     def __init__(self, graph: Graph | None):
@@ -58,14 +78,17 @@ class NonzeroMacs:
 
 def _readers(graph: Graph) -> dict[str, list[Node]]:
     found: dict[str, list[Node]] = {}
-    for node in graph.find("Conv", "ConvTranspose", "Gemm", "MatMul"):
-        for name in [name for name in node.inputs[:2] if name not in graph.weights][:1]:
+    for node in graph.find(*SPARSE, *WHOLE):
+        read = node.inputs if node.op in WHOLE else node.inputs[:2]
+        for name in [name for name in read if name and name not in graph.weights][:1]:
             found.setdefault(name, []).append(node)
     return found
 
 
 def nonzero_macs(graph: Graph, node: Node, x: Array) -> int:
     """Of one node whose activation is x."""
+    if node.op in WHOLE:
+        return node_macs(graph, node).valid
     if node.op in ("Gemm", "MatMul"):  # a value meets a row or a column of the output
         axis = -1 if node.inputs[0] not in graph.weights else -2
         return int(np.count_nonzero(x)) * graph.shape(node.output)[axis]

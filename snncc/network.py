@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import networkx
 
 Kind = Encoder | Neuron
+PART = re.compile(r"(.*)\[(\d+):(\d+)\]")  # a value's name, and the channels of it that are meant
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Population:
     @property
     def watched(self) -> tuple[str, slice]:
         """The graph value and the channels of it that this population stands for."""
-        part = re.fullmatch(r"(.*)\[(\d+):(\d+)\]", self.value)
+        part = PART.fullmatch(self.value)
         return (part[1], slice(int(part[2]), int(part[3]))) if part else (self.value, slice(None))
 
     @property

@@ -201,13 +201,21 @@ def _guard(rewrites: Sequence[tuple[Pass, Graph, Graph]], context: Context) -> N
         for name in before.outputs:
             if not np.issubdtype(want[name].dtype, np.floating):
                 continue  # an index may change where two values tie
-            error, top = float(np.abs(found[name] - want[name]).max()), float(np.abs(want[name]).max())
+            error, top = _difference(found[name], want[name])
             if not error <= GUARD * max(top, 1.0):
                 raise PassError(
                     f"the pass {step.name} changed the teacher's output by {error:.3g}",
                     node=name,
                     remedy="mend the pass; one that approximates on purpose declares `approximate = True`",
                 )
+
+
+def _difference(found: Array, want: Array) -> tuple[float, float]:
+    """The largest difference (NaN: a NaN more or less), and the largest finite number wanted. A mask of -inf and the
+    same NaN are no difference."""
+    other = ~((found == want) | (np.isnan(found) & np.isnan(want)))
+    error = np.abs(found[other] - want[other]).max(initial=0)
+    return float(error), float(np.abs(want[np.isfinite(want)]).max(initial=0))
 
 
 _ENTRY = re.compile(r"\s*([^,{}\s]+)\s*(?:\{([^{}]*)\})?\s*(,|$)")

@@ -18,6 +18,7 @@ from snncc.neurons.base import per_channel
 from snncc.synapses import Diagonal, Resample
 
 MAX_THETA = 1 << 20
+MAX_SCALE = 1 << 30  # of a readout, whose theta is 1 / scale and no threshold: the teacher's outputs may be small
 MIN_THETA = 256
 FREE_THETA = 1 << 12  # for rows that no spike weight ties down
 DIAGONAL = (1 << 15) - 1  # the largest weight where there is one a row
@@ -51,6 +52,7 @@ class Rows:
         unit = population.unit
         assert unit is not None
         self.dead = unit == 0
+        self.reads_out = isinstance(population.kind, Readout)
         self.theta, self.shift = self._scale(clip)
         self._fit()
 
@@ -91,8 +93,10 @@ class Rows:
         shift = np.zeros(len(safe), np.int64)
         while (low := (largest > 0) & (np.floor(self.most * 2.0**shift / safe) < least) & (shift < 24)).any():
             shift += low
-        theta = np.where(largest > 0, np.minimum(MAX_THETA, np.floor(self.most * 2.0**shift / safe)), free)
-        theta = np.minimum(theta, np.floor(DIAGONAL / np.maximum(diagonal, DIAGONAL / MAX_THETA)))
+        top = MAX_SCALE if self.reads_out else MAX_THETA
+        theta = np.where(largest > 0, np.minimum(top, np.floor(self.most * 2.0**shift / safe)), free)
+        theta = np.minimum(theta, np.floor(DIAGONAL / np.maximum(diagonal, DIAGONAL / top)))
+        theta = np.where(theta > MAX_THETA, 2.0 ** np.floor(np.log2(np.maximum(theta, 1))), theta)  # 1 / scale is exact
         return np.where(self.dead, 1, np.maximum(theta, 1)).astype(np.int64), np.where(self.dead, 0, shift)
 
     def _resampled(self) -> tuple[Array, Array]:
@@ -157,6 +161,7 @@ class Rows:
         old = self.post.kind
         assert isinstance(old, Neuron)
         if isinstance(old, Readout):
+            self._speaks()
             return replace(old, scale=(1.0 / self.theta).astype(np.float32), integer=True)
         alive = np.where(self.dead, 0, self.theta)
         whole = {"theta": self.theta.astype(np.int32)}
@@ -169,6 +174,15 @@ class Rows:
                     raise PassError(f"{why} for int32", node=self.post.name, remedy=how)
                 whole[key] = exact.astype(np.int32)
         return replace(old, **whole)  # type: ignore[type-var]
+
+    def _speaks(self) -> None:
+        """Raises PassError for a readout of which rounding leaves nothing."""
+        kept = [self.integers(j)[0] for j in self.rows] + ([] if self.bias is None else [self._bias()])
+        if not any(np.any(part) for part in kept) and any(row.any() for row in self.rows.values()):
+            raise PassError(
+                "its outputs are too small for whole weights", node=self.post.name,
+                remedy="scale the teacher's last layer up, or --precision float32",
+            )
 
     def population(self) -> Population:
         bias = self._bias()

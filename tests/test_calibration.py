@@ -378,6 +378,12 @@ def test_unknown_calibrations(text: str) -> None:
         default_pipeline(calibration=text)
 
 
+@pytest.mark.parametrize("option", [{"code": "radix:²"}, {"code": "radix:0"}, {"precision": "int²"}])
+def test_what_only_looks_like_a_number(option: dict[str, str]) -> None:
+    with pytest.raises(OptionError, match="is unknown"):
+        default_pipeline(**option)  # type: ignore[arg-type]
+
+
 def test_data_that_says_nothing() -> None:
     with pytest.raises(DataError, match="zero everywhere") as caught:
         after("calibrate", [{"x": np.zeros((1, 1, 8, 8), np.float32)}])
@@ -387,6 +393,15 @@ def test_data_that_says_nothing() -> None:
             GRAPH, registry(BUILTIN).parse("lower,calibrate,neurons,bias-correction"),
             Context(lambda: iter(DATA), run_graph),
         )  # fmt: skip
+
+
+def test_activations_beyond_float32_are_named() -> None:
+    text = """a (float[1,1,4,4] x, float[1,1,1,1] w) => (float y) {
+        c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Relu(d) e = Conv(s, w) t = Relu(e) y = Conv(t, w) }"""
+    huge = model(text, {"w": [[[[1e17]]]]})
+    with pytest.raises(DataError, match="the teacher gives NaN or infinity") as caught:
+        snncc.compile(huge, calibrate=[{"x": np.ones((1, 1, 4, 4), np.float32)}])
+    assert caught.value.node == "t"
 
 
 def test_channels_that_never_fire_are_counted(tmp_path: Path) -> None:

@@ -33,6 +33,13 @@ class Louder:
         return replace(graph, weights={k: frozen(w * np.float32(1.01)) for k, w in graph.weights.items()})
 
 
+class Same(Louder):
+    """A new graph that computes the same."""
+
+    def run(self, graph: Graph, context: Context) -> Graph:
+        return replace(graph)
+
+
 class Approximate(Louder):
     approximate = True
 
@@ -44,6 +51,15 @@ def context() -> Context:
 def test_a_pass_that_changes_the_teacher_is_named() -> None:
     with pytest.raises(PassError, match="louder"):
         run_pipeline(ingest(model(TEXT)), [Louder(), Lower()], context())
+
+
+def test_infinite_outputs_are_compared_too() -> None:
+    text = TEXT.replace("y = Relu(c)", "r = Relu(c) y = Log(r)")
+    signs = np.array([-1, -1, 1, 1]).reshape(4, 1, 1, 1)
+    graph = ingest(model(text, {"w": signs * np.ones((4, 1, 3, 3))}))
+    run_pipeline(graph, [Same(), Lower()], context())
+    with pytest.raises(PassError, match="louder"):
+        run_pipeline(graph, [Louder(), Lower()], context())
 
 
 def test_a_pass_may_say_that_it_approximates() -> None:

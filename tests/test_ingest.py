@@ -58,6 +58,12 @@ GOOD: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         "Relu",
     ),
+    "values whose places nobody reads": (
+        "agraph (float[1,4] x, int64[1] k) => (float y) { a, i = TopK (x, k)  y = Sigmoid (a) }",
+        {"k": [2]},
+        "TopK Sigmoid",
+    ),
+    "slopes of a vector": ("agraph (float[4] x, float[4] s) => (float y) { y = PRelu (x, s) }", {}, "PRelu"),
     "input to output": (f"agraph ({X}) => (float y) {{ a = Identity (x)  y = Identity (a) }}", {}, "Identity"),
     "global mean": (
         f"agraph ({X}, int64[2] a) => (float y, float z) "
@@ -251,6 +257,24 @@ def test_group_normalisation_of_opset_21(groups: int) -> None:
     assert [node.op for node in graph.nodes] == 2 * wanted
 
 
+@pytest.mark.parametrize("factors", [(2, 3), (2.5, 1.25), (1.75, 1), (0.3, 0.75), (0.5, 1)])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("opset", [7, 9, 10])
+def test_resizes_before_opset_11(opset: int, mode: str, factors: tuple[float, float]) -> None:
+    """Their formulas are older; onnxruntime on the file itself knows them."""
+    if min(factors) < 1 and opset < 10:
+        pytest.skip("an Upsample never shrinks")
+    head = f'<ir_version: 4, opset_import: ["": {opset}]> agraph (float[1,2,12,20] x'
+    if opset == 7:
+        scales = ", ".join(map(str, (1.0, 1.0, *map(float, factors))))
+        proto = model(f'{head}) => (float y) {{ y = Upsample <mode="{mode}", scales=[{scales}]> (x) }}')
+    else:
+        op = "Resize" if opset == 10 else "Upsample"
+        text = f'{head}, float[4] s) => (float y) {{ y = {op} <mode="{mode}"> (x, s) }}'
+        proto = model(text, {"s": [1, 1, *factors]})
+    check(proto, ingest(proto), feeds(proto))
+
+
 def test_attributes_are_resolved() -> None:
     (node,) = ingest(model(f"agraph ({X}, float[2,4,3,3] w) => (float y) {{ y = Conv (x, w) }}")).nodes
     assert dict(node.attrs) == {
@@ -376,6 +400,10 @@ def weight(proto: onnx.ModelProto, value: Array) -> None:
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(value.astype(np.float32), "w"))
 
 
+def call_input(proto: onnx.ModelProto, name: str) -> None:
+    proto.graph.input[0].name = proto.graph.node[0].input[0] = name
+
+
 def text(body: str, inputs: str = "") -> onnx.ModelProto:
     return onnx.parser.parse_model(
         f'<ir_version: 10, opset_import: ["": 20, "evil": 1]> agraph ({X}{inputs}) => (float[1,4,8,8] y) {{ {body} }}'
@@ -455,8 +483,21 @@ BAD: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "out of reach",
     ),
     "empty input": (lambda: model("agraph (float[1,0,4,4] x) => (float y) { y = Relu (x) }"), "dimension 1"),
+    "a name like channels of another": (lambda: edited(lambda m: call_input(m, "x[0:2]")), "reads like channels"),
     "double precision": (lambda: model("agraph (double[1,4] x) => (double y) { y = Relu (x) }"), "float32"),
     "shape depends on data": (lambda: model(f"agraph ({X}) => (int64 y) {{ y = NonZero (x) }}"), "depends on the data"),
+    "a nearest resize of opset 10 both ways": (
+        lambda: model(
+            '<ir_version: 5, opset_import: ["": 10]> a (float[1,1,6,6] x, float[4] s) => (float y) '
+            "{ y = Resize (x, s) }",
+            {"s": [1, 1, 0.75, 2]},
+        ),
+        "shrinks one axis",
+    ),
+    "hardmax before opset 13": (
+        lambda: model('<ir_version: 7, opset_import: ["": 12]> a (float[1,3,4] x) => (float y) { y = Hardmax (x) }'),
+        "Hardmax of opset 12",
+    ),
     "huge constant": (
         lambda: model(
             f"agraph ({X}, int64[1] s) => (float y) {{ c = ConstantOfShape (s)  y = ReduceMax (c) }}", {"s": 10**11}

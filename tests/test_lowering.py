@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from snncc.errors import UnsupportedError
+from snncc.errors import PassError, UnsupportedError
 from snncc.graph import Array
 from snncc.ingest import ingest
 from snncc.model import Model
@@ -210,6 +210,7 @@ REFUSED = {
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], dilations=[5,5], pads=[1,1,1,1]>(r)",
     "c = Conv(x, w) r = Relu(c) y = MaxPool<kernel_shape=[2,2], strides=[3,3], dilations=[2,2], ceil_mode=1>(r)",
     "c = Conv(x, w) r = Relu(c) m = Mul(r, r) y = Relu(m)",
+    "c = Conv(x, w) r = Relu(c) p, i = MaxPool<kernel_shape=[2,2]>(r) y = MaxUnpool<kernel_shape=[2,2]>(p, i)",
     "c = Conv(x, w) r = Relu(c) p = AveragePool<kernel_shape=[1,1], pads=[1,1,1,1]>(r) y = Relu(p)",
 }
 
@@ -260,6 +261,7 @@ def test_one_sample_of_a_fixed_batch() -> None:
 BATCHES = {
     "moved": "a (float[4,4,8,8] x) => (float y) { y = Transpose <perm=[1,0,2,3]> (x) }",
     "a constant": "a (float[4,4,8,8] x, float[4,1,1,1] c) => (float y) { a = Add (x, c)  y = Relu (a) }",
+    "a bias each": "a (float[4,4] x, float[4,4] w, float[4,1] b) => (float y) { y = Gemm <transB=1> (x, w, b) }",
     "joined": "a (float[4,4,8,8] x) => (float y) { s = Constant <value_ints=[-1,8]> () y = Reshape (x, s) }",
     "mean": "a (float[4,4,8,8] x) => (float y) { s = Constant <value_ints=[0]> () y = ReduceMean (x, s) }",
     "two": "a (float[4,4] x, float[3,4] x2) => (float y, float z) { y = Relu (x)  z = Relu (x2) }",
@@ -276,6 +278,28 @@ def test_whole_numbers_are_no_image() -> None:
     graph = ingest(model("a (int64[1,4] x) => (float y) { y = Cast <to=1> (x) }"))
     with pytest.raises(UnsupportedError, match="an input of int64 is no image"):
         run_pipeline(graph, [*graph_passes(), Lower()], Context())
+
+
+@pytest.mark.parametrize("shape", ["", "[2]"])
+def test_an_input_without_a_batch_is_refused(shape: str) -> None:
+    graph = ingest(model(f"a (float[1,4] x, float{shape} x2, float[4,4] w) => (float y, float z) "
+                         "{ a = MatMul (x, w)  y = Relu (a)  z = Sigmoid (x2) }"))  # fmt: skip
+    with pytest.raises(UnsupportedError, match="has no batch\n  node: input x2"):
+        run_pipeline(graph, [*graph_passes(), Lower()], Context())
+
+
+def test_max_pooling_whose_indices_are_an_output_stays_analog() -> None:
+    proto = model(f"a ({IMAGE}) => (float y, int64 i) "
+                  "{ c = Conv(x, w) r = Relu(c) y, i = MaxPool<kernel_shape=[2,2]>(r) }")  # fmt: skip
+    check_lowering(proto, allow_analog=True)
+    check_model(proto, 0.0, neuron="signed", allow_analog=True)
+
+
+def test_work_that_is_not_counted_is_refused() -> None:
+    text = """a (float[1,1,6,6] x, float[2,1,3,3] w, float[2,2,1,1] u, float[1,2,4,4] o) => (float y) {
+        c = Conv(x, w) r = Relu(c) y = DeformConv<kernel_shape=[1,1]>(r, u, o) }"""
+    with pytest.raises(UnsupportedError, match="a deformable convolution"):
+        run_pipeline(ingest(model(text)), [*graph_passes(), Lower(allow_analog=True)], Context())
 
 
 def test_an_unsupported_activation_before_the_last_layer_is_refused() -> None:
@@ -295,6 +319,26 @@ def test_analog_sums_beyond_23_bits_are_rounded_the_same_everywhere(weight: floa
         x = np.ones((1, n), np.float32)
         x[0, 0] = k / 255
         check_engines(network, {"x": x})
+
+
+SMALL = """a (float[1,1,6,6] x, float[4,1,3,3] w, float[1,4,1,1] u, float[1,1,1,1] s) => (float y) {
+    c = Conv(x, w) r = Relu(c) d = Conv(r, u) y = Mul(d, s) }"""
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-5, 1e-7])
+def test_small_outputs_are_as_exact_as_large_ones(scale: float) -> None:
+    found: dict[float, Array] = {}
+    for factor in (1.0, scale):
+        graph = ingest(model(SMALL, {"s": [[[[factor]]]]}))
+        network, x = compiled(graph, neuron="signed"), sample(graph, np.random.default_rng(5))
+        found[factor] = Model(network).run(x).outputs["y"].astype(np.float64) / factor
+        check_engines(network, x)
+    np.testing.assert_allclose(found[scale], found[1.0], rtol=0, atol=0.02 * np.abs(found[1.0]).max())
+
+
+def test_outputs_that_would_vanish_are_refused() -> None:
+    with pytest.raises(PassError, match="too small for whole weights"):
+        compiled(ingest(model(SMALL, {"s": [[[[1e-14]]]]})))
 
 
 def test_a_reshape_to_the_same_shape_needs_no_relay() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from snncc.graph import Array
 from snncc.ingest import ingest
-from snncc.macs import Macs, graph_macs
+from snncc.macs import Macs, NonzeroMacs, graph_macs
+from tests import onnx_models
 
 RNG = np.random.default_rng(0)
 
@@ -68,6 +69,40 @@ def test_conv_transpose(kernel: int, stride: int, pad: int, extra: int) -> None:
         for tap in product(range(kernel), repeat=2)
     )
     assert graph_macs(ingest(proto)) == Macs(inside * 6, 20 * 6 * kernel**2)
+
+
+EINSUMS = {
+    ("bi,oi->bo", "6", "5,6"): 30,
+    ("bi, oi", "6", "5,6"): 30,
+    ("b...k,...kd->b...d", "3,6", "3,6,2"): 36,
+    ("...i,oi->...o", "3,6", "5,6"): 90,
+}
+
+
+@pytest.mark.parametrize(("equation", "x", "w"), EINSUMS)
+def test_einsum(equation: str, x: str, w: str) -> None:
+    text = f'a (float[1,{x}] x, float[{w}] w) => (float y) {{ y = Einsum<equation = "{equation}">(x, w) }}'
+    graph = ingest(onnx_models.model(text))
+    assert graph_macs(graph) == Macs(*[EINSUMS[equation, x, w]] * 2)
+    assert NonzeroMacs(graph).watch.keys() == {"x"}
+
+
+def test_an_einsum_of_one_multiplies_nothing() -> None:
+    proto = model('(float[1,6] x) => (float[6,1] y) { y = Einsum<equation = "ij->ji">(x) }')
+    assert graph_macs(ingest(proto)) == Macs()
+
+
+def test_integers() -> None:
+    proto = model(
+        """(float[1,6] x) => (int32[1,5] y) { q, s, z = DynamicQuantizeLinear(x)
+        y = MatMulInteger(q, w, z) }"""
+    )
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((6, 5), np.int8), "w"))
+    graph = ingest(proto)
+    assert graph_macs(graph) == Macs(30, 30)
+    nonzero = NonzeroMacs(graph)
+    nonzero.watch["q"](np.zeros((1, 6), np.uint8))  # the zero point may be another number
+    assert nonzero.total == 30
 
 
 def test_gemm_and_sum() -> None:

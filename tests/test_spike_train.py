@@ -49,6 +49,14 @@ def test_signs_where_calibration_saw_them() -> None:
         plain.run(signed[0])
 
 
+def test_signs_that_the_mean_over_time_hides() -> None:
+    signed = TRAINS.copy()
+    signed[:, 0] = -signed[:, 1]
+    assert signed.mean(1).min() >= 0
+    network = snncc.compile(TEACHER, calibrate=list(signed), encoder="spikes")
+    snncc.load(network).run(signed[0])
+
+
 def test_lengths_must_fit() -> None:
     loaded = snncc.load(snncc.compile(TEACHER, calibrate=list(TRAINS), encoder="spikes"))
     loaded.run(TRAINS[0, :7], timesteps=7)

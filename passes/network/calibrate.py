@@ -88,9 +88,10 @@ class _Observed:
 def _observed(network: Network, per: str, counted: bool, zeros: bool, context: Context) -> _Observed:
     neurons = [p for p in network.populations if not (p.is_encoder or p.is_gate or p.is_readout)]
     top, low, samples, macs = _extremes([*network.encoders, *neurons], context)
+    for population in (*network.encoders, *neurons):
+        if not np.isfinite([top[population.name], low[population.name]]).all():
+            raise DataError("the teacher gives NaN or infinity on the calibration data", node=population.value)
     for encoder in network.encoders:
-        if not np.isfinite([top[encoder.name], low[encoder.name]]).all():
-            raise DataError("the teacher gives NaN or infinity on the calibration data", node=encoder.value)
         if not (network.is_midway(encoder) or top[encoder.name].any() or low[encoder.name].any()):
             raise DataError(
                 "the calibration data is zero everywhere", node=f"input {encoder.value}",

@@ -79,7 +79,8 @@ class Neurons:
         populations: dict[str, Population] = {}
         units: dict[str, Array] = {}
         for population in network.populations:
-            made = self._encoder(population, network) if population.is_encoder else self._population(population)
+            encodes = population.is_encoder
+            made = self._encoder(population, network, context) if encodes else self._population(population)
             if population.is_gate:
                 made = replace(made, unit=inherited_unit(network, population, units))
             assert made.unit is not None
@@ -105,7 +106,7 @@ class Neurons:
             bias = (bias * scale).astype(np.float32)
         return replace(population, kind=kind, bias=bias, unit=unit)
 
-    def _encoder(self, population: Population, network: Network) -> Population:
+    def _encoder(self, population: Population, network: Network, context: Context) -> Population:
         low, high = network.meta["calibration"]["ranges"][population.name]
         encoder: Encoder
         if network.is_midway(population):  # of the code of the inputs it knows nothing
@@ -113,9 +114,17 @@ class Neurons:
         elif self.encoder == "poisson":
             top = max(high, -low, 1.0)
             encoder, step = (Poisson(top) if low >= 0 else SignedPoisson(top)), top
+        elif self.encoder == "spikes":
+            encoder, step = SpikeTrain(low < 0 or _some_negative(population.value, context)), 1.0
         else:
-            encoder, step = (Constant() if self.encoder == "constant" else SpikeTrain(low < 0)), 1.0
+            encoder, step = Constant(), 1.0
         return replace(population, kind=encoder, unit=np.full(population.channels, step))
+
+
+def _some_negative(name: str, context: Context) -> bool:
+    """Is a value of these spike trains negative, though their means over time are not?"""
+    trains = (feeds[name] for feeds in context.stream("neurons") if name in feeds)
+    return context.once(("negative", name), lambda: any(bool((x < 0).any()) for x in trains))
 
 
 def inverse(unit: Array) -> Array:

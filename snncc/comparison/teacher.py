@@ -95,10 +95,6 @@ class Teacher:
         assert isinstance(network, Network)
         return network, rewrites
 
-    def stands_for(self, population: Population) -> bool:
-        """Does the exact graph have the value that this population stands for?"""
-        return population.watched[0] in self.graph.types
-
 
 def float_weights(network: Network, lowered: Network) -> dict[Projection, Projection]:
     """Projection -> the same with the teacher's own weights, unrounded, in units of this network, if they differ."""

@@ -19,6 +19,7 @@ from snncc.ingest.fold import bind_dimensions, fold_constants, to_one_opset
 from snncc.ingest.limits import REEXPORT, node_label, read_model
 from snncc.ingest.semantics import check_node, check_weights
 from snncc.ingest.spelling import expand_group_norm, to_float32
+from snncc.network import PART
 from snncc.onnx_attributes import resolved
 from snncc.verify import verify_graph
 
@@ -113,12 +114,17 @@ def _fitting(model: onnx.ModelProto, shapes: Shapes) -> str:
 
 
 def _types(model: onnx.ModelProto) -> dict[str, Type]:
-    """Type of every value that is not a weight. Raises FormatError where a shape depends on data."""
+    """Type of every value that is not a weight. Raises FormatError for a name with another meaning here, and where a
+    shape depends on data."""
     values = {v.name: v for v in (*model.graph.value_info, *model.graph.output, *model.graph.input)}
     makers = {name: node_label(node) for node in model.graph.node for name in node.output}
     found = {}
     for name in (*(value.name for value in model.graph.input), *(name for name in makers if name)):
         shape = static_shape(values[name]) if name in values else None
+        if PART.fullmatch(name):
+            raise FormatError(
+                f"the name {name!r} reads like channels of a value", node=makers.get(name), remedy="rename it"
+            )
         if shape is None:
             raise FormatError(
                 f"the shape of {name!r} depends on the data or on an open dimension",

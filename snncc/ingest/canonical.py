@@ -11,9 +11,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import onnx
 
+from snncc.errors import FormatError
 from snncc.graph import Array, Graph, Node, Type, frozen
-from snncc.onnx_attributes import defaults
+from snncc.ingest.fold import NEAREST_BEFORE_11
+from snncc.onnx_attributes import OPSET, defaults
 
 
 @dataclass
@@ -56,11 +59,13 @@ def canonicalise(graph: Graph, ops: Collection[str] | None = None) -> Graph:
 
 
 def _drop_unread_outputs(graph: Graph) -> Graph:
-    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads. A Split goes by their number."""
+    """MaxPool's indices, Dropout's mask: trailing outputs that nobody reads and the operator can do without. A Split
+    goes by their number."""
     changes = {}
     for node in graph.nodes:
         kept = node.outputs
-        while node.op != "Split" and len(kept) > 1 and not graph.users(kept[-1]) and kept[-1] not in graph.outputs:
+        least = max(1, onnx.defs.get_schema(node.op, OPSET, "").min_output) if node.op != "Split" else len(kept)
+        while len(kept) > least and not graph.users(kept[-1]) and kept[-1] not in graph.outputs:
             kept = kept[:-1]
         if kept != node.outputs:
             changes[node] = [replace(node, outputs=kept)]
@@ -243,8 +248,8 @@ def _leaky_relu(node: Node, draft: Draft) -> list[Node]:
         op = {0.0: "Relu", 1.0: "Identity"}.get(alpha, "LeakyRelu")
         attrs = {"alpha": alpha} if op == "LeakyRelu" else {}
         return [Node(op, node.inputs[:1], node.outputs, attrs, node.origin)]
-    wanted = (shape[1], *[1] * (len(shape) - 2))
-    if slope.size != shape[1] or slope.shape == wanted or slope.shape != (1, *wanted):
+    wanted = (*shape[1:2], *[1] * (len(shape) - 2))
+    if len(shape) < 2 or slope.size != shape[1] or slope.shape == wanted or slope.shape != (1, *wanted):
         return [node]
     return [replace(node, inputs=(node.inputs[0], draft.weight(node.inputs[1], slope.reshape(wanted))))]
 
@@ -256,8 +261,8 @@ def _gemm(node: Node, draft: Draft) -> list[Node]:
         return [node]
     matrix = weight if attrs["transB"] else weight.T
     out = matrix.shape[0]
-    if has_bias and (bias is None or bias.size not in (1, out)):
-        return [node]
+    if has_bias and (bias is None or bias.size not in (1, out) or bias.shape[-1:] not in ((), (bias.size,))):
+        return [node]  # [batch, 1] is a number for each sample
     vector: Array = np.zeros(out, np.float32)
     if bias is not None:
         vector = np.float32(attrs["beta"]) * np.broadcast_to(bias.reshape(-1), (out,))
@@ -272,12 +277,15 @@ def _gemm(node: Node, draft: Draft) -> list[Node]:
 def _resize(node: Node, draft: Draft) -> list[Node]:
     """By constant scales over all axes; nearest by whole numbers always asymmetric and floor."""
     size, out = draft.graph.shape(node.inputs[0]), draft.graph.shape(node.output)
+    scales = draft.constant(node, 2)
+    if node.attrs["nearest_mode"] == NEAREST_BEFORE_11:
+        node = _nearest_before_11(node, scales)
     attrs = node.attrs
     if attrs["coordinate_transformation_mode"] == "tf_crop_and_resize":
         return [node]
     if attrs["keep_aspect_ratio_policy"] != "stretch" or any(a not in KNOWN_RESIZE for a in attrs):
         return [node]
-    scales, axes = draft.constant(node, 2), attrs.get("axes") or tuple(range(len(size)))
+    axes = attrs.get("axes") or tuple(range(len(size)))
     full: Array = np.ones(len(size), np.float32)
     if scales is not None and scales.size:
         full[list(axes)] = scales
@@ -293,6 +301,14 @@ def _resize(node: Node, draft: Draft) -> list[Node]:
         kept |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     scale = draft.weight(f"{node.output}.scales", full)
     return [replace(node, inputs=(node.inputs[0], "", scale), attrs=dict(sorted(kept.items())))]
+
+
+def _nearest_before_11(node: Node, scales: Array | None) -> Node:
+    """Along an axis that shrinks onnxruntime takes the next element, along others the one before."""
+    if scales is None or scales.min() < 1 < scales.max():
+        raise FormatError("a nearest resize before opset 11 that shrinks one axis and grows another", node=node.label,
+                          remedy="export with opset_version=20")  # fmt: skip
+    return replace(node, attrs={**node.attrs, "nearest_mode": "ceil" if scales.min() < 1 else "floor"})
 
 
 KNOWN_RESIZE = {

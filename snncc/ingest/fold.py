@@ -32,6 +32,7 @@ MAX_SOUGHT = 2**21  # bytes into one of these
 SLOW_BYTES = 2**14  # in and out of an operator that the reference evaluator may do element by element
 FOLD = "fold constants before: export with constant folding, or use onnxsim"
 SMALLER = "export for a smaller input, e.g. a patch"
+NEAREST_BEFORE_11 = "simple"  # onnxruntime's name; not ONNX: what it is depends on the scales, see canonical.py
 QUICK = {
     "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Compress", "Concat", "ConstantOfShape", "CumSum", "DequantizeLinear",
     "Div", "Equal", "Exp", "Expand", "EyeLike", "Flatten", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity",
@@ -108,6 +109,9 @@ def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if version == OPSET:
         return model
+    hardmax = next((node for node in model.graph.node if node.op_type == "Hardmax"), None)
+    if version < 13 and hardmax is not None:  # over all axes from `axis` on: the converter leaves it as it is
+        raise FormatError(f"a Hardmax of opset {version}", node=node_label(hardmax), remedy="opset_version=13 or later")
     try:
         model = version_converter.convert_version(model, OPSET)
     except Exception as error:
@@ -116,7 +120,18 @@ def to_one_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             remedy=f"export with opset_version={OPSET}",
         ) from None
     del model.graph.value_info[:]  # the converter's own, by the rules of the older opset
+    if version < 11:
+        _resize_as_before_11(model)
     return model
+
+
+def _resize_as_before_11(model: onnx.ModelProto) -> None:
+    """Say of every Resize, in place, what onnxruntime does in these opsets; the converter leaves the newer defaults."""
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            if all(a.s == b"nearest" for a in node.attribute if a.name == "mode"):
+                node.attribute.append(helper.make_attribute("nearest_mode", NEAREST_BEFORE_11))
 
 
 def floor_pools(model: onnx.ModelProto) -> None:
