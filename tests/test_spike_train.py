@@ -14,7 +14,7 @@ from snncc.cli import main
 from snncc.cli.preprocess import Preprocess
 from snncc.cli.training_data import Reader
 from snncc.comparison.metrics import Wish
-from snncc.errors import DataError, SnnccError
+from snncc.errors import DataError, SnnccError, UnsupportedError
 from snncc.graph import Array
 from tests.onnx_models import model
 
@@ -55,6 +55,12 @@ def test_signs_that_the_mean_over_time_hides() -> None:
     assert signed.mean(1).min() >= 0
     network = snncc.compile(TEACHER, calibrate=list(signed), encoder="spikes")
     snncc.load(network).run(signed[0])
+
+
+def test_spikes_do_not_pass_analog_operators() -> None:
+    behind = model(TEXT.replace("c = Conv(x, w)", "p = Sigmoid(x) c = Conv(p, w)"))
+    with pytest.raises(UnsupportedError, match="in front of them"):
+        snncc.compile(behind, calibrate=list(TRAINS), encoder="spikes")
 
 
 def test_lengths_must_fit() -> None:

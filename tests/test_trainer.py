@@ -229,6 +229,16 @@ def test_flow_gives_the_same_numbers() -> None:
         assert torch.equal(value, b.readouts[name])
 
 
+def test_flow_runs_what_is_analog_in_front() -> None:
+    graph = ingest(onnx_model("a (float[1,1,6,6] x, float[2,1,3,3] w, float[1,2,1,1] u) => (float y) "
+                              "{ p = Sigmoid(x) c = Conv(p, w) r = Relu(c) y = Conv(r, u) }"))  # fmt: skip
+    network = compiled(graph, neuron="if")
+    assert network.prologue is not None
+    inputs = torch.as_tensor(np.concatenate([s["x"] for s in batch_of(graph, 2)]))
+    plain, flow = SpikingModule(network), SpikingModule(network, flow=True)
+    assert torch.equal(plain.trace(inputs, 4).readouts["y"], flow.trace(inputs, 4).readouts["y"])
+
+
 def test_flow_refuses_what_waits() -> None:
     with pytest.raises(OptionError, match="waits"):
         SpikingModule(compiled(unet_like(), neuron="settled"), flow=True)

@@ -33,6 +33,7 @@ class Simulation:
         self.forward, self.network = forward, forward.network
         self.steppers: dict[str, Callable[[Tensor], Tensor]] = {}
         self.gates: dict[str, tuple[Tensor, Tensor]] = {}  # what came in so far, and the maxima sent for it
+        forward.begin()
         for population in self.network.populations:
             if isinstance(population.kind, Encoder):
                 forward.encode(population, population.kind)

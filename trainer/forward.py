@@ -79,11 +79,14 @@ class Forward:
         self.flowed: dict[str, Tensor] | None = None  # population -> numbers that a simulation gave
         self.weights = {name: link.whole_weight() for name, link in module.link.items()}
 
+    def begin(self) -> None:
+        """Run what is analog in front of the encoders."""
+        if (part := self.network.prologue) is not None:
+            self.values |= self.module.parts.run("prologue", part, self.values, part.outputs)
+
     def all(self, outputs: bool) -> Trace:
         network, trace = self.network, self.trace
-        if network.prologue is not None:
-            part = network.prologue
-            self.values |= self.module.parts.run("prologue", part, self.values, part.outputs)
+        self.begin()
         for population in network.populations:
             if isinstance(population.kind, Encoder):
                 self.encode(population, population.kind)
