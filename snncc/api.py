@@ -16,7 +16,7 @@ import onnx
 
 import snncc
 from snncc.bounds import check_steps
-from snncc.errors import OptionError, SnnccError
+from snncc.errors import OptionError, SnnccError, UnsupportedError
 from snncc.graph import Array, Graph
 from snncc.ingest import ingest
 from snncc.ingest.fold import OPSET
@@ -190,6 +190,10 @@ def execute(
     network = run_pipeline(todo.graph, todo.passes, context, observers)
     if not isinstance(network, Network):
         raise OptionError("the pipeline ends with a teacher graph", remedy="it needs the pass `lower`")
+    for encoder in network.encoders:
+        if encoder.timed and encoder.value not in network.inputs:
+            remedy = "cut the network behind them, or take another encoder"
+            raise UnsupportedError("spike trains meet operators that do not spike", node=encoder.name, remedy=remedy)
     report = [[note.node, note.action, note.reason] for note in _report(todo, context)]
     check_steps(todo.meta["timesteps"], network)
     if "precision" not in network.meta:

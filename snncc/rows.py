@@ -178,7 +178,7 @@ class Rows:
     def _speaks(self) -> None:
         """Raises PassError for a readout of which rounding leaves nothing."""
         kept = [self.integers(j)[0] for j in self.rows] + ([] if self.bias is None else [self._bias()])
-        if not any(np.any(part) for part in kept) and any(row.any() for row in self.rows.values()):
+        if not any(np.any(part) for part in kept) and any(row[~self.dead].any() for row in self.rows.values()):
             raise PassError(
                 "its outputs are too small for whole weights", node=self.post.name,
                 remedy="scale the teacher's last layer up, or --precision float32",

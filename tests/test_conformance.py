@@ -54,7 +54,9 @@ def refusal(todo: Plan) -> str | None:
     shape, dtype = todo.graph.shape(source), todo.graph.types[source].dtype
     if dtype not in ("float32", "uint8"):
         return f"an input of {dtype} is no image"
-    if len(shape) > 1 and shape[0] != 1:
+    if len(shape) == 1:
+        return f"an input of shape {re.escape(str(shape))} has no"
+    if shape[0] != 1:
         return f"a fixed batch of {shape[0]}"
     return None if conversion(todo)[1] is None else "nothing in it spikes"
 
@@ -104,6 +106,7 @@ def test_the_numbers_in_the_document() -> None:
     refused = Counter(refusal(plan(case.teacher())) for case in read)
     batches = sum(count for why, count in refused.items() if why and "batch" in why)
     whole = sum(count for why, count in refused.items() if why and "no image" in why)
+    bare = sum(count for why, count in refused.items() if why and "has no" in why)
     rows = [
         ("single-node cases", len(CASES)),
         ("agree with onnxruntime after ingestion", len(read)),
@@ -111,6 +114,7 @@ def test_the_numbers_in_the_document() -> None:
         ("refused while reading", len(UNREAD)),
         ("of those read: lower", refused[None]),
         ("of those read: refused for a batch that is more than samples", batches),
+        ("of those read: refused for an input without a batch", bare),
         ("of those read: refused for whole numbers as input", whole),
         ("of those read: refused as nothing in them spikes", refused["nothing in it spikes"]),
         ("light networks", len(LIGHT)),

@@ -118,10 +118,6 @@ EXACT: Mapping[str, tuple[str, str, str, dict[str, Any], float]] = {
         "c = Conv(x, w) r = Relu(c) t = Concat<axis=1>(r, k) d = Conv<pads=[1,1,1,1]>(t, q) y = Relu(d)",
         "float y", {}, 0,
     ),
-    "an input without channels": (
-        "float[6] x, int64[2] s, float[3,6] w", "t = Reshape(x, s) c = Gemm<transB=1>(t, w) y = Relu(c)", "float y",
-        {"s": [1, 6]}, -1,
-    ),
     "linear resizing of spikes": (
         f"{IMAGE}, float[4] s",
         'c = Conv(x, w) r = Relu(c) k = Resize<mode="linear">(r, , s) d = Conv(k, u) y = Relu(d)', "float y",

@@ -59,7 +59,7 @@ def test_signs_that_the_mean_over_time_hides() -> None:
 
 def test_spikes_do_not_pass_analog_operators() -> None:
     behind = model(TEXT.replace("c = Conv(x, w)", "p = Sigmoid(x) c = Conv(p, w)"))
-    with pytest.raises(UnsupportedError, match="in front of them"):
+    with pytest.raises(UnsupportedError, match="operators that do not spike"):
         snncc.compile(behind, calibrate=list(TRAINS), encoder="spikes")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from snncc.bounds import RADIX_STEPS
 from snncc.encoders import Constant, Encoder, Poisson, SignedPoisson, SpikeTrain
-from snncc.errors import OptionError, PassError, UnsupportedError
+from snncc.errors import OptionError, PassError
 from snncc.graph import Array
 from snncc.network import Network, Population, Projection
 from snncc.neurons import LeakyRectifier, Linear, MaxGate, Readout, Rectifier
@@ -115,11 +115,6 @@ class Neurons:
             top = max(high, -low, 1.0)
             encoder, step = (Poisson(top) if low >= 0 else SignedPoisson(top)), top
         elif self.encoder == "spikes":
-            if network.prologue is not None and network.prologue.producer(population.value) is not None:
-                raise UnsupportedError(
-                    "spikes as input, but operators that do not spike in front of them", node=population.name,
-                    remedy="cut the network behind them, or take another encoder",
-                )  # fmt: skip
             encoder, step = SpikeTrain(low < 0 or _some_negative(population.value, context)), 1.0
         else:
             encoder, step = Constant(), 1.0
