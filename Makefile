@@ -39,7 +39,7 @@ reproduce-hippocampus: $(BIN)/.train  # an hour and a half on two cores: hybrid 
 reproduce-registration: $(BIN)/.train  # an hour on two cores: SpikeReg. Goes on where it was interrupted
 	$(BIN)/python -m examples.registration reproduce
 
-reproduce-spiking-unet: $(BIN)/.train  # two hours on two cores: multi-threshold Spiking-UNet. Goes on where it was interrupted
+reproduce-spiking-unet: $(BIN)/.train  # up to three hours on two cores: multi-threshold Spiking-UNet. Goes on where it was interrupted
 	$(BIN)/python -m examples.spiking_unet reproduce
 
 peers: $(PEERS:%=.bench/%/.done)

@@ -52,7 +52,7 @@ def scatter(path: Path, found: dict[str, list[dict[str, Any]]], titles: dict[str
 def examples(path: Path, rows: list[tuple[Task, dict[str, Array]]]) -> None:
     """A test picture of each task: input, what is wanted, and what networks make of it."""
     columns = max(len(shown) for _, shown in rows)
-    with figure(path, len(rows), columns, (2.2, 2.2)) as axes:
+    with figure(path, len(rows), columns, (1.8, 1.8)) as axes:
         for line, (task, shown) in zip(axes, rows, strict=True):
             for axis, (title, values) in zip(line, shown.items(), strict=False):
                 image(axis, *_drawn(task, values), f"{task.name}: {title}", **_limits(task, values))

@@ -43,7 +43,8 @@ def report(context: Context[Settings]) -> None:
         raise OptionError("no task has been measured", file=str(context.work), remedy="run the stage evaluate")
     looked_at = compared(context)
     drawings.over_steps(context.out / f"{NAME}-steps.svg", done)
-    shown = [(task, _shown(context, task)) for task in done]
+    pictured = [task for task in done if not task.denoises or task.sigma == 25] or list(done)
+    shown = [(task, _shown(context, task)) for task in pictured]
     drawings.examples(context.out / f"{NAME}-pictures.png", shown)
     first = next((task for task in done if set(LAYERS) <= set(looked_at.get(task.name, ()))), None)
     if first is not None:

@@ -77,7 +77,7 @@ ENERGY = (
     " synapses, tens to hundreds of times. `with SynOps` charges each of these additions. Spikes of pooled neurons are"
     " left out of the former, as in the public code, and counted in the latter."
 )
-PICTURES = "The first test picture of each task; no picture was chosen by its result."
+PICTURES = "The first test picture of each task (of denoising, at sigma 25); no picture was chosen by its result."
 def training(settings: Settings) -> str:
     """How networks were trained, and what was chosen with test tables in view."""
     return TRAINING + (
