@@ -33,7 +33,7 @@ conversion: $(BIN)/.report  # hours: what conversion loses on trained teachers, 
 finetune: $(BIN)/.train  # half an hour: fewer SynOps or steps by training. Goes on where it was interrupted
 	$(BIN)/python -m benchmarks.finetune
 
-reproduce-hippocampus: $(BIN)/.train  # an hour and a half on two cores: hybrid segmentation (Yue et al., 2023). Goes on where interrupted
+reproduce-hippocampus: $(BIN)/.train  # two hours on two cores: hybrid segmentation (Yue et al., 2023). Goes on where interrupted
 	$(BIN)/python -m examples.hippocampus_hybrid reproduce
 
 reproduce-registration: $(BIN)/.train  # an hour on two cores: SpikeReg. Goes on where it was interrupted

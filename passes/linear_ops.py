@@ -14,10 +14,12 @@ from snncc.passes.resampling import chosen, nearest_indices, pad_amounts, pad_in
 from snncc.synapses import Conv, ConvTranspose, Dense, Synapse, Window
 from snncc.synapses.routing import Pad, Reshape, Route, Slice, Transpose
 
-UNCOUNTED = {
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), "a recurrent layer"),
-    **dict.fromkeys(("ConvInteger", "QLinearConv"), "a convolution of integers"),
-    "DeformConv": "a deformable convolution",
+_RECURRENT = "a recurrent layer", "in place of recurrent layers use convolutions over time"
+_INTEGERS = "a convolution of integers", "export the network before its quantisation"
+UNCOUNTED = {  # operator -> what it is, and the remedy
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), _RECURRENT),
+    **dict.fromkeys(("ConvInteger", "QLinearConv"), _INTEGERS),
+    "DeformConv": ("a deformable convolution", "use a plain convolution"),
 }
 ADVICE = {
     "Sigmoid": "train with ReLU inside the network; a sigmoid at the end is kept",
@@ -47,9 +49,6 @@ ADVICE = {
     "that does not divide: pool with fixed windows",
     "HardSwish": "products of a value and its gate do not spike: train with ReLU",
     **dict.fromkeys(("Erf", "HardSigmoid", "Mish", "Softplus", "Softsign"), "train with ReLU"),
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), "in place of recurrent layers use convolutions over time"),
-    **dict.fromkeys(("ConvInteger", "QLinearConv"), "export the network before its quantisation"),
-    "DeformConv": "use a plain convolution",
 }
 
 
@@ -75,7 +74,8 @@ def countable(graph: Graph) -> None:
     """Raises UnsupportedError at a layer whose work, were it kept analog, could not be counted."""
     for node in graph.nodes:
         if node.op in UNCOUNTED:
-            raise UnsupportedError(UNCOUNTED[node.op], node=node.label, remedy=ADVICE[node.op])
+            what, remedy = UNCOUNTED[node.op]
+            raise UnsupportedError(what, node=node.label, remedy=remedy)
 
 
 def _ints(node: Node, name: str, rank: int, default: int) -> tuple[int, ...]:
