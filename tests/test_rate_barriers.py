@@ -64,6 +64,12 @@ def test_engines_agree(teacher: onnx.ModelProto, options: dict[str, Any], negati
     check_engines(network, sample(graph, np.random.default_rng(2), low), steps)
 
 
+def test_a_block_that_never_fires_hands_on_nothing() -> None:
+    """Its readout has no weights: that is not the fault of rounding."""
+    graph = ingest(model(BLOCKS, {"ba": [-1e3] * 3}))
+    check_engines(barred(graph), sample(graph, np.random.default_rng(2)), T)
+
+
 def test_a_block_sees_the_mean_rate_of_the_one_before(tmp_path: Path) -> None:
     graph = ingest(model(BLOCKS))
     network = barred(graph, "ra", neuron="leaky:0.9", precision="float32")

@@ -162,11 +162,11 @@ def test_linear_maps_by_finite_differences(synapse: Any, shape: tuple[int, ...])
 
 
 def test_the_largest_of_three() -> None:
-    graph = ingest(model("""agraph (float[1,6] x, float[1,6] xb, float[1,6] xc) => (float y, float z) {
+    graph = ingest(model("""agraph (float[1,60] x, float[1,60] xb, float[1,60] xc) => (float y, float z) {
         y = Max (x, xb, xc)
         z = Min (x, xb, xc) }"""))
     rng = np.random.default_rng(0)
-    feeds = {name: rng.normal(size=(1, 6)).astype(np.float32) for name in graph.inputs}
+    feeds = {name: rng.normal(size=(1, 60)).astype(np.float32) for name in graph.inputs}
     found = evaluate(graph, {name: torch.as_tensor(x) for name, x in feeds.items()}, graph.outputs)
     for name, value in run_graph(graph, feeds, graph.outputs).items():
         assert np.array_equal(found[name].numpy(), value)
